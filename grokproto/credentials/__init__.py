@@ -1,0 +1,1 @@
+"""Which account a call is made with."""

@@ -1,0 +1,1 @@
+"""Dialects: the APIs that clients speak."""

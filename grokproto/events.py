@@ -1,0 +1,105 @@
+"""Events: what the host tells an exchange.
+
+The first is `Start`; each later one says how the last command ended. Which event may answer which
+command stands in `grokproto.states.REPLIES`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import attrs
+
+from .lease import Lease
+
+
+@attrs.frozen
+class Start:
+    """Begin. The first event of every exchange, and only the first."""
+
+
+@attrs.frozen
+class Completed:
+    """The command was carried out and had nothing to report."""
+
+
+@attrs.frozen
+class CredentialAcquired:
+    """The pool granted a call."""
+
+    lease: Lease
+
+
+@attrs.frozen
+class NoCredential:
+    """The pool could grant nothing now."""
+
+    message: str
+    """One sentence for the client: how many are cooling, disabled or busy."""
+
+    retry_after: float | None = None
+    """Seconds until that may change; None where nothing but a person can change it."""
+
+    busy: bool = False
+    """A credential that only waits for a call in flight to end is among them, so waiting a
+    little may help."""
+
+
+@attrs.frozen
+class ResponseReceived:
+    """Status and headers of the upstream response came; its body follows by `ReceiveData`."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    """Names in lower case."""
+
+
+@attrs.frozen
+class DataReceived:
+    """A piece of the upstream body, with content codings already undone; never empty."""
+
+    data: bytes
+
+
+@attrs.frozen
+class EndOfMessage:
+    """The upstream body is over."""
+
+    framed: bool = True
+    """Its framing said so (length, last chunk, end of stream). False where the far end merely
+    closed the connection, which might as well be a fault."""
+
+
+@attrs.frozen
+class RequestFailed:
+    """The upstream call broke off; its connection is gone and there is nothing to close."""
+
+    reason: str
+    """What happened, in a few words, such as `connection refused`."""
+
+    sent: bool = True
+    """Whether Grok can have seen the request."""
+
+
+@attrs.frozen
+class TimedOut:
+    """The command's deadline passed. What it waits for is still outstanding."""
+
+
+@attrs.frozen
+class ClientClosed:
+    """The client has left. May answer any command that waits, once."""
+
+
+Event: TypeAlias = (
+    Start
+    | Completed
+    | CredentialAcquired
+    | NoCredential
+    | ResponseReceived
+    | DataReceived
+    | EndOfMessage
+    | RequestFailed
+    | TimedOut
+    | ClientClosed
+)

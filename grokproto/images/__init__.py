@@ -1,0 +1,1 @@
+"""Image hosts: where generated pictures can be put for clients to link to."""

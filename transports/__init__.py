@@ -1,0 +1,1 @@
+"""The trio host: HTTP server, upstream calls, credentials, command line."""
