@@ -1,8 +1,8 @@
 """What can go wrong between us and Grok, and what follows from it.
 
 A failure is a value: a kind, and a sentence that says what came back and who can act. What follows
-from a kind stands in one table, `POLICIES`, so that the questions "does the client see 429 or 502?",
-"does the account pay for it?" and "is it worth another try?" have one answer each, side by side.
+from a kind stands in one table, `POLICIES`, so that the questions "does the client see 429 or
+502?", "does the account pay for it?" and "is it worth another try?" have one answer each.
 """
 
 from __future__ import annotations

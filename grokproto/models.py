@@ -123,7 +123,7 @@ class ModelTable(Mapping[str, Model]):
             return self._models[name]
         except KeyError:
             raise InvalidRequestError(
-                f"The model {name[:100]!r} does not exist here; GET /v1/models lists those that do.",
+                f"The model {name[:100]!r} does not exist here; GET /v1/models lists what does.",
                 param="model",
                 code="model_not_found",
                 status=404,
