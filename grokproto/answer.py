@@ -95,4 +95,15 @@ class Failed:
     failure: Failure
 
 
+@attrs.frozen
+class Usage:
+    """What an answer cost, in tokens; estimates, since Grok does not say (`grokproto.usage`)."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    """Reasoning included."""
+
+    reasoning_tokens: int = 0
+
+
 AnswerEvent: TypeAlias = Text | Reasoning | SearchResults | Citation | Image | Ended | Failed

@@ -31,11 +31,16 @@ class UpstreamRequest:
 
 @attrs.frozen
 class AcquireCredential:
-    """Ask the pool for a call; it answers at once."""
+    """Ask the pool for a call.
+
+    Where every credential that could serve is busy with other calls, the host may wait in line for
+    one until `deadline`. It does not wait for one that cools down.
+    """
 
     group: str
     """Quota group of the model."""
 
+    deadline: float
     exclude: frozenset[str] = frozenset()
     """Public names of credentials that this request has tried before."""
 

@@ -91,6 +91,12 @@ class ClientClosed:
     """The client has left. May answer any command that waits, once."""
 
 
+@attrs.frozen
+class ServerStopping:
+    """The host is about to end and will not wait for this exchange any longer. May answer any
+    command that waits, once; the exchange tells the client, and finishes."""
+
+
 Event: TypeAlias = (
     Start
     | Completed
@@ -102,4 +108,5 @@ Event: TypeAlias = (
     | RequestFailed
     | TimedOut
     | ClientClosed
+    | ServerStopping
 )

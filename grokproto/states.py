@@ -80,17 +80,19 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.DONE: frozenset(),
 }
 
-_UPSTREAM_BROKE: tuple[type[e.Event], ...] = (e.RequestFailed, e.TimedOut, e.ClientClosed)
+_INTERRUPTED: tuple[type[e.Event], ...] = (e.ClientClosed, e.ServerStopping)
+"""May answer any command that waits."""
+_BROKE: tuple[type[e.Event], ...] = (e.RequestFailed, e.TimedOut, *_INTERRUPTED)
 
 REPLIES: dict[type[c.Command], tuple[type[e.Event], ...]] = {
-    c.AcquireCredential: (e.CredentialAcquired, e.NoCredential, e.ClientClosed),
-    c.SendRequest: (e.ResponseReceived, *_UPSTREAM_BROKE),
-    c.ReceiveResponse: (e.ResponseReceived, *_UPSTREAM_BROKE),
-    c.ReceiveData: (e.DataReceived, e.EndOfMessage, *_UPSTREAM_BROKE),
-    c.SendResponse: (e.Completed, e.ClientClosed),
-    c.SendData: (e.Completed, e.ClientClosed),
-    c.EndResponse: (e.Completed, e.ClientClosed),
-    c.Wait: (e.Completed, e.ClientClosed),
+    c.AcquireCredential: (e.CredentialAcquired, e.NoCredential, *_INTERRUPTED),
+    c.SendRequest: (e.ResponseReceived, *_BROKE),
+    c.ReceiveResponse: (e.ResponseReceived, *_BROKE),
+    c.ReceiveData: (e.DataReceived, e.EndOfMessage, *_BROKE),
+    c.SendResponse: (e.Completed, *_INTERRUPTED),
+    c.SendData: (e.Completed, *_INTERRUPTED),
+    c.EndResponse: (e.Completed, *_INTERRUPTED),
+    c.Wait: (e.Completed, *_INTERRUPTED),
     c.CloseRequest: (e.Completed,),
     c.ReleaseCredential: (e.Completed,),
     c.Finish: (),

@@ -1,1 +1,9 @@
-"""Dialects: the APIs that clients speak."""
+"""Dialects: the APIs that clients speak. Each is a file here and a line in `DIALECTS`."""
+
+from __future__ import annotations
+
+from .base import Dialect
+from .openai_chat import OpenAIChat
+
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(),)}
+"""The dialects by name."""

@@ -1,0 +1,124 @@
+"""One object of Grok's stream, decoded as far as anybody looks at it.
+
+[recorded] The frames of a new conversation are wrapped twice, those of a follow-up turn once:
+
+    {"result":{"response":{"token":" sans","isThinking":false,"isSoftStop":false,
+                           "messageTag":"final","responseId":"..."}}}
+    {"result":{"token":" sans","isThinking":false,...}}
+    {"result":{"conversation":{...}}}      {"result":{"title":{"newTitle":"..."}}}
+    {"error":{"code":13,"message":"...","details":[]}}
+
+[client code] The route of February 2025 sent the innermost object bare: {"token":" sans",...}.
+
+The wrapping is typed, so that a frame of another shape is declined as a whole. What it wraps is
+not: Grok changes its mind about the types of fields (a token has been null, an object and a list),
+and one odd field shall not cost the frame. So the leaves are objects of any type, and whoever reads
+one looks at its type. Payloads that nobody reads are not decoded at all.
+
+Sources: fixtures `plain.ndjson`, `followup_flat.ndjson`, and docs/wire.md 3.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+
+class ResponseFrame(msgspec.Struct, rename="camel", gc=False):
+    """The innermost object. Fields are None where they are absent or null."""
+
+    token: Any = None
+    is_thinking: Any = None
+    is_soft_stop: Any = None
+    message_tag: Any = None
+    message_step_id: Any = None
+    response_id: Any = None
+    side_by_side_index: Any = None
+
+    # Payloads that are read.
+    model_response: Any = None
+    web_search_results: Any = None
+    x_search_results: Any = None
+    card_attachment: Any = None
+    cached_image_generation_response: Any = None
+    streaming_image_generation_response: Any = None
+    error: Any = None
+
+
+class Result(ResponseFrame, rename="camel", gc=False):
+    """What `result` holds: a wrapped frame, or the frame itself."""
+
+    response: ResponseFrame | None = None
+
+
+class Frame(Result, rename="camel", gc=False):
+    """One object of the stream."""
+
+    result: Result | None = None
+
+    # A failure may come without its wrapping: {"code":8,"message":"..."}
+    code: Any = None
+    message: Any = None
+
+
+_decoder = msgspec.json.Decoder(Frame)
+
+_PASSED_OVER = frozenset(
+    # Beside the frame.
+    "conversation title "
+    # About the frame.
+    "rolloutId toolUsageCardId "
+    # Payloads, in the order of docs/wire.md 4.
+    "userResponse uiLayout llmInfo queryAction progressReport imageAttachmentInfo imageDimensions "
+    "doImgGen streamingVideoGenerationResponse citedWebSearchResults codeExecutionResult "
+    "toolUsageCard finalMetadata survey sideBySideConfig effortDecision followUpSuggestedMode "
+    "memoryReferences bannerMessage disclaimer streamingMetadata fastToolResponse ragResults "
+    "generatedTitle throttle keepAlive imageGenerationResponse grokInXaiRequest "
+    "followUpSuggestions authNotification".split()
+)
+"""Names that are known and say nothing to us."""
+
+_KNOWN = _PASSED_OVER | {field.encode_name for field in msgspec.structs.fields(Frame)}
+
+_names = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def decode_frame(data: bytes) -> Frame | None:
+    """Decode one frame; None where the bytes are no JSON object of a frame's shape."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def decode_damaged_frame(data: bytes) -> Frame | None:
+    """Decode a frame whose text is damaged, with U+FFFD for each spot that is no text.
+
+    Two faults can be mended: bytes that are no UTF-8, and escapes that are half of a surrogate
+    pair. A token with one odd character is better than a token less.
+    """
+    text = data.decode("utf-8", "replace").encode()
+    return decode_frame(
+        _ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found.group(), text)
+    )
+
+
+def name_unknown_payloads(data: bytes) -> list[str]:
+    """The unknown names in an object that `decode_frame` could decode; none if it is damaged."""
+    try:
+        payload = _names.decode(data)
+        for wrapper in ("result", "response"):
+            inner = payload.get(wrapper)
+            if inner is not None and bytes(inner) != b"null":
+                payload = _names.decode(inner)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []
+    return [name for name in payload if name not in _KNOWN]

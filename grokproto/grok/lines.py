@@ -1,0 +1,237 @@
+"""Finding the JSON objects in Grok's streamed bytes, wherever the reads are cut.
+
+[recorded] The stream is one compact JSON object after the other, each ended by a line feed. Some
+recordings show objects that follow each other with nothing between (`}{`), and clients know of SSE
+framing (`data: {...}`), CRLF and blank lines (docs/wire.md 3). All of that is legal here, and an
+object is given out as soon as its closing brace is there.
+
+The rules, which hold whatever the cuts:
+
+1. Only a line feed ends a line, and every line starts afresh: what is wrong on one line cannot
+   harm the next.
+2. A line may begin with `data:`. After that come objects, with nothing or blanks between them.
+3. Whatever else stands on a line makes the rest of that line garbage, which is passed over.
+
+There is a fast way and a careful way, and they agree. Nearly always a line is one object: it is
+offered to the decoder whole, which is the cheapest test there is. Where the decoder declines, or an
+object seems to end before its line does, an `ObjectScanner` finds the braces. It never looks at a
+byte twice, so a line of many megabytes in small reads costs no more than its length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_BLANKS = b" \t\r"
+_NOT_BLANK = re.compile(rb"[^ \t\r]")
+_BRACE_OR_QUOTE = re.compile(rb'["{}]')
+_QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
+
+_SSE_DATA = b"data:"
+_SSE_DONE = b"[DONE]"
+_SSE_FIELDS = (b":", b"event:", b"id:", b"retry:")
+
+
+class ObjectScanner:
+    """Cuts one line into its JSON objects by counting braces outside of strings.
+
+    It does not check that the objects are JSON; a decoder does. It does see to it that no byte
+    is looked at twice.
+
+    Args:
+        limit: The most bytes that may stand between the ends of two objects.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self._pieces: list[bytes] = []
+        self._pending = 0
+        """Bytes since the last object was given out, or since the line began."""
+        self.garbage = False
+        """The rest of the line is to be passed over."""
+        self.overflow = False
+        """There was no end within the limit. Nothing more is given out."""
+
+    @property
+    def inside_object(self) -> bool:
+        """Whether an object has begun and not ended."""
+        return self._depth > 0
+
+    def receive_data(self, data: bytes) -> list[bytes]:
+        """Take more of the line; give out the objects that it completes."""
+        objects: list[bytes] = []
+        position = 0
+        start = 0
+        """Where the part of `data` begins that belongs to the object that is open."""
+        given = 0
+        """Where the last object ended."""
+        while position < len(data) and not (self.garbage or self.overflow):
+            if self._depth == 0:
+                found = _NOT_BLANK.search(data, position)
+                if found is None:
+                    break
+                start = found.start()
+                if data[start] != 0x7B:  # {
+                    self.garbage = True
+                    break
+                self._depth = 1
+                position = start + 1
+            elif self._escaped:
+                self._escaped = False
+                position += 1
+            elif self._in_string:
+                found = _QUOTE_OR_ESCAPE.search(data, position)
+                if found is None:
+                    break
+                position = found.end()
+                if found.group() == b'"':
+                    self._in_string = False
+                else:
+                    self._escaped = True
+            else:
+                found = _BRACE_OR_QUOTE.search(data, position)
+                if found is None:
+                    break
+                position = found.end()
+                mark = found.group()
+                if mark == b'"':
+                    self._in_string = True
+                elif mark == b"{":
+                    self._depth += 1
+                else:
+                    self._depth -= 1
+                    if self._depth == 0:
+                        self.overflow = self._pending + position - given > self._limit
+                        self._pieces.append(data[start:position])
+                        if not self.overflow:
+                            objects.append(b"".join(self._pieces))
+                        self._pieces.clear()
+                        self._pending = 0
+                        given = position
+        if self._depth:
+            self._pieces.append(data[start:])
+        self._pending += len(data) - given
+        self.overflow = self.overflow or self._pending > self._limit
+        return objects
+
+
+class LineReader:
+    """Takes the bytes of a stream and offers each object in them to a decoder.
+
+    Args:
+        take: Called with bytes that may be one JSON object; says whether they were.
+        take_damaged: Called with an object that `take` has declined, whose braces match all
+            the same; says whether anything could be made of it.
+        max_line_bytes: The most that may stand between two objects, or two line feeds.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[bytes], bool],
+        take_damaged: Callable[[bytes], bool],
+        max_line_bytes: int,
+    ) -> None:
+        self._take = take
+        self._take_damaged = take_damaged
+        self._max_line_bytes = max_line_bytes
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._scanner: ObjectScanner | None = None
+        self._is_field = False
+        """The line is one of the SSE fields that say nothing to us."""
+        self.skipped = 0
+        """Lines, or objects on a line, that could not be made sense of."""
+        self.done = False
+        """`data: [DONE]` was seen."""
+        self.overflow = False
+        """A line was too long. Nothing more is read."""
+
+    def receive_data(self, data: bytes) -> None:
+        """Take a piece of the stream."""
+        if self.overflow:
+            return
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines:
+            if self._pieces or self._scanner is not None:
+                self._end_line(lines.pop(0))
+            for line in lines:
+                if line:
+                    self._read_line(line)
+                    if self.overflow:
+                        return
+        if rest and not self.overflow:
+            self._begin_line(rest)
+
+    def receive_eof(self) -> bool:
+        """Take the end of the stream; say whether it came in the middle of an object."""
+        if self._pieces:
+            self._scan(self._join())
+        inside = self._scanner is not None and self._scanner.inside_object
+        self._forget_line()
+        return inside
+
+    def _join(self) -> bytes:
+        line = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        return line
+
+    def _read_line(self, line: bytes) -> None:
+        """A whole line."""
+        payload = line[len(_SSE_DATA) :] if line.startswith(_SSE_DATA) else line
+        if len(payload) > self._max_line_bytes or not self._take(payload):
+            self._scan(line)
+            self._forget_line()
+
+    def _begin_line(self, data: bytes) -> None:
+        """More of a line whose end is yet to come."""
+        if self._scanner is not None:
+            self._feed(self._scanner, data)
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        if b"}" not in data and self._size <= self._max_line_bytes:
+            return
+        line = self._join()
+        payload = line[len(_SSE_DATA) :] if line.startswith(_SSE_DATA) else line
+        if len(payload) <= self._max_line_bytes and data.endswith(b"}") and self._take(payload):
+            self._scanner = ObjectScanner(self._max_line_bytes)
+        else:
+            self._scan(line)
+
+    def _end_line(self, data: bytes) -> None:
+        """The last of a line that earlier reads have begun."""
+        if self._scanner is not None:
+            self._feed(self._scanner, data)
+            self._forget_line()
+        else:
+            self._pieces.append(data)
+            self._read_line(self._join())
+
+    def _scan(self, line: bytes) -> None:
+        """Go the careful way, from the start of a line on."""
+        self._scanner = ObjectScanner(self._max_line_bytes)
+        self._is_field = line.startswith(_SSE_FIELDS)
+        if line.startswith(_SSE_DATA):
+            line = line[len(_SSE_DATA) :]
+            if line.strip(_BLANKS) == _SSE_DONE:
+                self.done = True
+                self._is_field = True
+        self._feed(self._scanner, line)
+
+    def _feed(self, scanner: ObjectScanner, data: bytes) -> None:
+        for found in scanner.receive_data(data):
+            if not self._take(found) and not self._take_damaged(found):
+                self.skipped += 1
+        self.overflow = scanner.overflow
+
+    def _forget_line(self) -> None:
+        if self._scanner is not None and not self._is_field:
+            self.skipped += self._scanner.garbage or self._scanner.inside_object
+        self._scanner = None
+        self._is_field = False

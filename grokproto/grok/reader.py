@@ -1,0 +1,333 @@
+"""The answer reader: Grok's bytes in, answer events out.
+
+    reader = AnswerReader()
+    reader.receive_data(data)
+    while (event := reader.next_event()) is not NEED_DATA:
+        ...
+    reader.receive_eof()            # when the body is over; then once more next_event()
+
+It has one input and no sequence that a caller would have to remember. The events do not depend on
+how the bytes were cut. The last event is always `Ended` or `Failed`; it never raises for anything
+that Grok sends.
+
+How frames are read (docs/wire.md 4):
+
+- A token is dropped when its tag says that it belongs to a tool. It is reasoning when Grok says so
+  (`isThinking`), when its tag is `header` or `summary`, or when it belongs to a step and is not
+  tagged `final`. Every other token is answer text, whatever its tag.
+- The final message repeats the whole answer. It is the answer where no token was, and it repairs a
+  lost tail; where it differs otherwise, the streamed text stands.
+- Where Grok tries two answers side by side, the second one is not there.
+- Unknown payloads are counted and passed over.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import Any, Final, Literal, TypeAlias
+
+from .. import answer
+from ..failures import Failure, FailureKind
+from .frames import Frame, ResponseFrame, Result, decode_damaged_frame, decode_frame
+from .frames import name_unknown_payloads as name_unknown
+from .lines import LineReader
+from .markup import MarkupStripper
+from .pictures import PictureSorter
+from .refusals import read_error, read_stream_error
+from .search import read_card, read_web_results, read_x_results
+
+
+class _Need(enum.Enum):
+    NEED_DATA = "NEED_DATA"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+NEED_DATA: Final = _Need.NEED_DATA
+"""What `AnswerReader.next_event` gives when only more bytes can bring another event."""
+
+NeedData: TypeAlias = Literal[_Need.NEED_DATA]
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""Pictures in base64 make lines of several MB; clients of Grok allow 8 to 16 [client code]."""
+MAX_RESULTS = 2000
+"""Search results reported for one answer."""
+MAX_REPAIR = 256 * 1024
+"""Characters of streamed text that are kept to compare with the final message."""
+MAX_UNKNOWN = 64
+"""Names of unknown payloads that are kept."""
+_MAX_NAME = 80
+_MAX_ANSWERS = 16
+"""Ids of further answers that are kept; there has never been more than one."""
+
+_TOOL_TAGS = frozenset({"tool_usage_card", "raw_function_result"})
+_STEP_TAGS = frozenset({"header", "summary"})
+
+
+class AnswerReader:
+    """Reads the streamed body of one answer.
+
+    Args:
+        max_line_bytes: A longer line ends the answer as a failure.
+    """
+
+    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._lines = LineReader(self._take, self._take_damaged, max_line_bytes)
+        self._events: deque[answer.AnswerEvent] = deque()
+        self._answer_markup = MarkupStripper()
+        self._reasoning_markup = MarkupStripper()
+        self._raw: list[str] | None = []
+        """The answer's tokens as they came; None once they are too many to keep."""
+        self._raw_length = 0
+        self._other_answers: set[str] = set()
+        self._urls: set[str] = set()
+        self._citations: set[str] = set()
+        self._pictures = PictureSorter()
+        self._anything = False
+        """Text or a picture was given out."""
+        self._over = False
+        """`Ended` or `Failed` was given out, or the body is over."""
+        self._end_mark = False
+        self.unknown_kinds: dict[str, int] = {}
+        """How often each unknown payload came. A drift of Grok's API shows here first."""
+
+    @property
+    def end_seen(self) -> bool:
+        """Whether Grok has said that the answer is complete, though more lines may follow."""
+        return self._end_mark or self._lines.done
+
+    @property
+    def skipped(self) -> int:
+        """Pieces of the stream that could not be made sense of."""
+        return self._lines.skipped
+
+    def receive_data(self, data: bytes) -> None:
+        """Take a piece of the body, cut anywhere. Then ask `next_event` until `NEED_DATA`."""
+        if self._over:
+            return
+        self._lines.receive_data(data)
+        if self._lines.overflow:
+            megabytes = self._max_line_bytes / 1024 / 1024
+            self._fail(
+                Failure(
+                    FailureKind.UPSTREAM,
+                    f"Grok sent a line of more than {megabytes:g} MiB, which is no answer; "
+                    "try again later.",
+                )
+            )
+
+    def receive_eof(self, *, framed: bool = True) -> None:
+        """Take the end of the body. Then ask `next_event` for the last events.
+
+        Args:
+            framed: The HTTP framing says that the body is complete; False where the far end
+                merely closed the connection.
+        """
+        if self._over:
+            return
+        inside = self._lines.receive_eof()
+        if self._over:  # the last object was an error
+            return
+        if not self.end_seen and (inside or not framed):
+            where = "in the middle of a line" if inside else "without its end mark"
+            self._fail(
+                Failure(
+                    FailureKind.TRUNCATED,
+                    f"Grok's answer broke off {where}; what came so far is not all of it, "
+                    "try again.",
+                )
+            )
+            return
+        self._flush()
+        self._over = True
+        if self._anything:
+            self._events.append(answer.Ended())
+        elif self._pictures.any_moderated:
+            self._events.append(answer.Ended(answer.EndReason.MODERATED))
+        else:
+            self._events.append(
+                answer.Failed(
+                    Failure(
+                        FailureKind.EMPTY, "Grok ended its answer without a word of it; try again."
+                    )
+                )
+            )
+
+    def next_event(self) -> answer.AnswerEvent | NeedData:
+        """The next event, or `NEED_DATA`. After `Ended` or `Failed` there is never another."""
+        return self._events.popleft() if self._events else NEED_DATA
+
+    # Frames
+
+    def _take(self, data: bytes) -> bool:
+        frame = decode_frame(data)
+        if frame is None:
+            return False
+        if not self._over:
+            self._read_frame(frame, data)
+        return True
+
+    def _take_damaged(self, data: bytes) -> bool:
+        frame = decode_damaged_frame(data)
+        if frame is None:
+            return False
+        if not self._over:
+            self._read_frame(frame, data)
+        return True
+
+    def _read_frame(self, frame: Frame, data: bytes) -> None:
+        if frame.error is not None:
+            self._fail(read_error(frame.error))
+            return
+        result: Result | None = frame.result
+        if result is None:
+            if frame.code is not None and frame.message is not None:
+                self._fail(read_error({"code": frame.code, "message": frame.message}))
+                return
+            result = frame
+        response: ResponseFrame = result.response or result
+        if self._belongs_elsewhere(response):
+            return
+        token = response.token
+        if type(token) is str:
+            if token:
+                self._read_token(token, response)
+            self._read_payloads(response)
+        elif not self._read_payloads(response):
+            self._count_unknown(data)
+        if response.is_soft_stop is True:
+            self._end_mark = True
+        if response.error is not None:
+            failure = read_stream_error(response.error)
+            if failure is not None:
+                self._fail(failure)
+
+    def _belongs_elsewhere(self, response: ResponseFrame) -> bool:
+        """Whether this is a frame of a second answer beside ours."""
+        identity = response.response_id
+        index = response.side_by_side_index
+        if isinstance(index, int) and index >= 1:
+            if isinstance(identity, str) and len(self._other_answers) < _MAX_ANSWERS:
+                self._other_answers.add(identity)
+            return True
+        return self._is_other(identity)
+
+    def _is_other(self, identity: Any) -> bool:
+        return isinstance(identity, str) and identity in self._other_answers
+
+    def _read_token(self, token: str, response: ResponseFrame) -> None:
+        tag = response.message_tag
+        if isinstance(tag, str) and tag in _TOOL_TAGS:
+            return
+        if (
+            response.is_thinking is True
+            or (isinstance(tag, str) and tag in _STEP_TAGS)
+            or (response.message_step_id is not None and tag != "final")
+        ):
+            text = self._reasoning_markup.receive(token)
+            if text:
+                self._events.append(answer.Reasoning(text))
+        else:
+            self._keep_raw(token)
+            self._give_text(self._answer_markup.receive(token))
+
+    def _give_text(self, text: str) -> None:
+        if text:
+            self._anything = True
+            self._events.append(answer.Text(text))
+
+    def _keep_raw(self, token: str) -> None:
+        self._raw_length += len(token)
+        if self._raw is not None:
+            if self._raw_length <= MAX_REPAIR:
+                self._raw.append(token)
+            else:
+                self._raw = None
+
+    def _read_payloads(self, response: ResponseFrame) -> bool:
+        """Read what a frame carries beside a token; say whether it carried anything known."""
+        known = False
+        if response.web_search_results is not None:
+            known = True
+            self._report(answer.SearchSource.WEB, read_web_results(response.web_search_results))
+        if response.x_search_results is not None:
+            known = True
+            self._report(answer.SearchSource.X, read_x_results(response.x_search_results))
+        if response.card_attachment is not None:
+            known = True
+            if isinstance(response.card_attachment, dict):
+                self._read_card(response.card_attachment.get("jsonData"))
+        if response.cached_image_generation_response is not None:
+            known = True
+            self._show(self._pictures.read_cached(response.cached_image_generation_response))
+        if response.streaming_image_generation_response is not None:
+            known = True
+            self._show(self._pictures.read_progress(response.streaming_image_generation_response))
+        if response.model_response is not None:
+            known = True
+            if isinstance(response.model_response, dict):
+                self._read_final_message(response.model_response)
+        return known
+
+    def _read_final_message(self, message: dict[str, Any]) -> None:
+        if self._is_other(message.get("responseId")):
+            return
+        self._end_mark = True
+        self._report(answer.SearchSource.WEB, read_web_results(message.get("webSearchResults")))
+        text = message.get("message")
+        if isinstance(text, str) and self._raw is not None:
+            raw = "".join(self._raw)
+            if len(text) > len(raw) and text.startswith(raw):
+                tail = text[len(raw) :]
+                self._keep_raw(tail)
+                self._give_text(self._answer_markup.receive(tail))
+        cards = message.get("cardAttachmentsJson")
+        for card in cards if isinstance(cards, list) else ():
+            self._read_card(card)
+        self._show(self._pictures.read_urls(message.get("generatedImageUrls")))
+
+    def _read_card(self, json_data: Any) -> None:
+        card = read_card(json_data)
+        self._show(self._pictures.read_card(card))
+        if card.get("cardType") != "citation_card":
+            return
+        url = card.get("url")
+        if isinstance(url, str) and url and url not in self._citations:
+            if len(self._citations) < MAX_RESULTS:
+                self._citations.add(url)
+                self._events.append(answer.Citation(url))
+
+    def _show(self, addresses: list[str]) -> None:
+        for address in addresses:
+            self._anything = True
+            self._events.append(answer.Image(address))
+
+    def _report(self, source: answer.SearchSource, results: list[answer.SearchResult]) -> None:
+        fresh: list[answer.SearchResult] = []
+        for result in results:
+            if result.url not in self._urls and len(self._urls) < MAX_RESULTS:
+                self._urls.add(result.url)
+                fresh.append(result)
+        if fresh:
+            self._events.append(answer.SearchResults(source, tuple(fresh)))
+
+    def _count_unknown(self, data: bytes) -> None:
+        for name in (name[:_MAX_NAME] for name in name_unknown(data)):
+            if name in self.unknown_kinds or len(self.unknown_kinds) < MAX_UNKNOWN:
+                self.unknown_kinds[name] = self.unknown_kinds.get(name, 0) + 1
+
+    # Endings
+
+    def _flush(self) -> None:
+        held = self._reasoning_markup.flush()
+        if held:
+            self._events.append(answer.Reasoning(held))
+        self._give_text(self._answer_markup.flush())
+
+    def _fail(self, failure: Failure) -> None:
+        self._flush()
+        self._over = True
+        self._events.append(answer.Failed(failure))
