@@ -1,0 +1,269 @@
+"""One attempt: with one credential, from the client's pictures to the last picture of Grok's.
+
+An attempt is a unit. Uploaded files belong to the account that uploaded them, and a generated
+picture can be fetched only with the cookies of the account that drew it; so an attempt that fails
+is repeated as a whole, with another credential, or not at all.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from .. import answer
+from ..commands import UpstreamRequest
+from ..dialects.base import Encoder
+from ..events import EndOfMessage, ResponseReceived
+from ..failures import Failure, FailureKind
+from ..filters import build_filters, run_filters
+from ..grok import calls
+from ..grok.payload import build_payload
+from ..grok.reader import NEED_DATA, AnswerReader
+from ..grok.refusals import MAX_ERROR_BODY, read_refusal
+from ..images import hosts
+from ..images.media import markdown_image, sniff_media_type, to_data_uri
+from ..lease import Lease
+from ..models import Model
+from ..prompt import Prompt
+from ..settings import Settings
+from ..states import State
+from ..usage import TokenCounter
+from .holdings import Holdings, Steps
+from .reply import Reply
+from .upstream import Upstream
+
+LINGER = 10.0
+"""Seconds to wait for more once Grok has said that its answer is complete. A final message, a
+picture or a title may follow; the connection's end sometimes does not."""
+
+_DOWNLOADS = 2
+"""Tries at fetching one picture. The answer is there and has cost a call; it is worth a second."""
+
+
+@attrs.frozen
+class Question:
+    """What is asked in every attempt, with whatever credential."""
+
+    model: Model
+    prompt: Prompt
+
+
+class Attempt:
+    """One attempt. `run` tells what went wrong, or how the answer ended.
+
+    Args:
+        question: What is asked.
+        lease: The credential it is asked with.
+        encoder: A fresh one.
+        settings: The operator's.
+        request_id: Makes a fresh id for each call to Grok.
+        holdings: What the exchange holds.
+        reply: What the client has been told.
+        upstream: How Grok is reached.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        lease: Lease,
+        encoder: Encoder,
+        settings: Settings,
+        request_id: str,
+        holdings: Holdings,
+        reply: Reply,
+        upstream: Upstream,
+    ) -> None:
+        self._question = question
+        self._lease = lease
+        self._encoder = encoder
+        self._settings = settings
+        self._request_id = request_id
+        self._holdings = holdings
+        self._reply = reply
+        self._upstream = upstream
+        self._filters = build_filters(settings)
+        self._pictures: list[str] = []
+        self._text_given = False
+        self.content_tokens = TokenCounter()
+        self.reasoning_tokens = TokenCounter()
+
+    def run(self) -> Steps[answer.EndReason | Failure]:
+        """Ask, and pass the answer on; end neither the reply nor the lease."""
+        file_ids = yield from self._upload_pictures()
+        if isinstance(file_ids, Failure):
+            return file_ids
+        self._holdings.enter(State.ASKING)
+        payload = build_payload(
+            self._question.model,
+            self._question.prompt.message,
+            file_ids=file_ids,
+            temporary=self._settings.temporary,
+        )
+        request = calls.build_conversation(self._settings, self._lease, self._request_id, payload)
+        response = yield from self._upstream.open(request)
+        if isinstance(response, Failure):
+            return response
+        if not _is_stream(response):
+            return (yield from self._read_refusal(response))
+        self._holdings.spent = True
+        self._holdings.enter(State.READING)
+        ended = yield from self._read_answer()
+        if isinstance(ended, Failure):
+            return ended
+        for address in self._pictures:
+            failure = yield from self._give_picture(address)
+            if failure is not None:
+                return failure
+        yield from self._give(answer.Ended(ended))
+        return ended
+
+    def _read_refusal(self, response: ResponseReceived) -> Steps[Failure]:
+        body = yield from self._upstream.receive_body(MAX_ERROR_BODY)
+        if isinstance(body, Failure):
+            body = b""  # the status says enough
+        return read_refusal(response.status, dict(response.headers), body)
+
+    # Pictures in
+
+    def _upload_pictures(self) -> Steps[list[str] | Failure]:
+        file_ids: list[str] = []
+        for picture in self._question.prompt.images:
+            self._holdings.enter(State.UPLOADING)
+            request = calls.build_upload(self._settings, self._lease, self._request_id, picture)
+            whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
+            if not isinstance(whole, Failure) and whole.status == 404:
+                request = calls.build_upload(
+                    self._settings, self._lease, self._request_id, picture, rpc=True
+                )
+                whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
+            if isinstance(whole, Failure):
+                return whole
+            if not 200 <= whole.status < 300:
+                failure = read_refusal(whole.status, whole.headers, whole.body)
+                if whole.status in (400, 413, 415, 422) and failure.kind is FailureKind.UPSTREAM:
+                    return attrs.evolve(
+                        failure,
+                        kind=FailureKind.REJECTED,
+                        message=f"Grok did not take the picture: {failure.message}",
+                    )
+                return failure
+            file_id = calls.read_upload(whole.body)
+            if file_id is None:
+                return Failure(
+                    FailureKind.UPSTREAM,
+                    "Grok took the picture but gave no id for it; try again later.",
+                )
+            file_ids.append(file_id)
+        return file_ids
+
+    # The answer
+
+    def _read_answer(self) -> Steps[answer.EndReason | Failure]:
+        reader = AnswerReader(max_line_bytes=self._settings.max_line_bytes)
+        while True:
+            patience = LINGER if reader.end_seen else self._settings.idle_timeout
+            event = yield from self._upstream.receive(patience)
+            if isinstance(event, Failure):
+                if not reader.end_seen:
+                    # What is held back is text all the same, and the client shall have it.
+                    reader.receive_eof(framed=False)
+                    yield from self._drain(reader)
+                    return event
+                reader.receive_eof()
+            elif isinstance(event, EndOfMessage):
+                reader.receive_eof(framed=event.framed)
+            else:
+                reader.receive_data(event.data)
+            ended = yield from self._drain(reader)
+            if ended is not None:
+                yield from self._holdings.close()
+                return ended
+
+    def _drain(self, reader: AnswerReader) -> Steps[answer.EndReason | Failure | None]:
+        """Pass on all that the reader has; what one read caused goes out in one piece."""
+        pieces: list[bytes] = []
+        ended: answer.EndReason | Failure | None = None
+        while (event := reader.next_event()) is not NEED_DATA:
+            match event:
+                case answer.Text(text):
+                    self.content_tokens.add(text)
+                    self._text_given = True
+                case answer.Reasoning(text):
+                    self.reasoning_tokens.add(text)
+                case answer.Image(address):
+                    self._pictures.append(address)
+                    continue
+                case answer.Ended(reason):
+                    ended = reason
+                    continue  # pictures may follow
+                case answer.Failed(failure):
+                    ended = failure
+            for shown in run_filters(self._filters, event):
+                pieces.append(self._encoder.encode(shown))
+        data = b"".join(pieces)
+        if data:
+            yield from self._reply.send(data)
+        return ended
+
+    def _give(self, event: answer.AnswerEvent) -> Steps[None]:
+        data = b"".join(self._encoder.encode(shown) for shown in run_filters(self._filters, event))
+        if data:
+            yield from self._reply.send(data)
+
+    # Pictures out
+
+    def _give_picture(self, address: str) -> Steps[Failure | None]:
+        if address.startswith(("http://", "https://", "data:")):
+            link = address  # another host's: the client may fetch it, we never do
+        else:
+            fetched = yield from self._fetch(address)
+            if isinstance(fetched, Failure):
+                return fetched
+            link = yield from self._host(fetched)
+        gap = "\n\n" if self._text_given else ""
+        self._text_given = True
+        yield from self._give(answer.Text(gap + markdown_image(link)))
+        return None
+
+    def _fetch(self, address: str) -> Steps[bytes | Failure]:
+        limit = self._settings.max_image_bytes
+        failure: Failure | None = None
+        for _ in range(_DOWNLOADS):
+            self._holdings.enter(State.FETCHING)
+            request = calls.build_download(self._settings, self._lease, address)
+            whole = yield from self._upstream.call(request, limit)
+            if isinstance(whole, Failure):
+                failure = whole
+            elif whole.status != 200:
+                failure = read_refusal(whole.status, whole.headers, whole.body[:MAX_ERROR_BODY])
+            elif len(whole.body) > limit:
+                return _no_picture(f"it is larger than {limit} bytes")
+            elif sniff_media_type(whole.body) is None:
+                failure = _no_picture("what came is no picture")
+            else:
+                return whole.body
+        assert failure is not None
+        return attrs.evolve(
+            failure, message=f"The picture was made but could not be fetched: {failure.message}"
+        )
+
+    def _host(self, picture: bytes) -> Steps[str]:
+        media_type = sniff_media_type(picture)
+        assert media_type is not None
+        for host in self._settings.image_hosts:
+            self._holdings.enter(State.HOSTING)
+            request: UpstreamRequest = hosts.build_upload(host, picture, media_type)
+            whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
+            if not isinstance(whole, Failure):
+                link = hosts.read_link(host, whole.status, whole.body)
+                if link is not None:
+                    return link
+        return to_data_uri(picture, media_type)
+
+
+def _is_stream(response: ResponseReceived) -> bool:
+    headers = dict(response.headers)
+    return response.status == 200 and "text/html" not in headers.get("content-type", "")
+
+
+def _no_picture(why: str) -> Failure:
+    return Failure(FailureKind.UPSTREAM, f"{why}; try again.")

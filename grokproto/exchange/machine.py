@@ -1,0 +1,142 @@
+"""The alternation that hosts see: one event in, one command out.
+
+    command = exchange.handle(Start(), now)
+    while not isinstance(command, Finish):
+        command = exchange.handle(carry_out(command), now)
+
+1. The first event is `Start`. Each later one answers the last command, and its type stands in
+   `REPLIES[type(command)]`.
+2. `now` is the host's clock in seconds, and never goes back.
+3. `TimedOut` leaves what was waited for outstanding.
+4. `ClientClosed` or `ServerStopping` may answer any command that waits, once. After `ClientClosed`
+   only cleanup follows, and cleanup never waits.
+5. `Finish` is last.
+
+A host that must drop an exchange before that calls `abandon` and carries out what it gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..commands import CleanupCommand, Command
+from ..dialects.base import Dialect
+from ..errors import LocalProtocolError
+from ..events import ClientClosed, Event, ServerStopping, Start
+from ..models import ModelTable
+from ..settings import Settings
+from ..states import REPLIES, State
+from .flow import Context, Flow
+from .holdings import Holdings, Steps
+
+
+class Exchange:
+    """One client request, decided step by step.
+
+    It never raises for what the client or Grok does: it answers that. It raises
+    `LocalProtocolError` where its host breaks the rules above, before anything changes.
+
+    Args:
+        body: The request's body, as the client sent it.
+        dialect: The API that the client speaks.
+        models: The models that it may name.
+        settings: The operator's.
+        new_id: Makes a fresh unique id, such as a random UUID.
+        created: Unix time, seconds; the answer says when it was made.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        *,
+        dialect: Dialect,
+        models: ModelTable,
+        settings: Settings,
+        new_id: Callable[[], str],
+        created: int,
+    ) -> None:
+        self._holdings = Holdings()
+        context = Context(dialect, models, settings, new_id, created)
+        self._flow = Flow(body, context, self._holdings)
+        self._steps: Steps[None] = self._flow.run()
+        self._command: Command | None = None
+        self._interrupted = False
+        self._client_closed = False
+
+    @property
+    def state(self) -> State:
+        """What the exchange is doing."""
+        return self._holdings.state
+
+    def handle(self, event: Event, now: float) -> Command:
+        """Take the answer to the last command; give the next command.
+
+        Args:
+            event: `Start` at first, then one of `REPLIES[type(command)]`.
+            now: The host's clock, seconds.
+
+        Raises:
+            LocalProtocolError: The event may not come now, or the clock went back.
+        """
+        self._check(event, now)
+        self._holdings.now = now
+        if type(event) is ClientClosed:
+            self._interrupt(self._clean_up())
+            self._client_closed = True
+            self._command = self._resume(None)
+        elif type(event) is ServerStopping:
+            self._interrupt(self._wind_up())
+            self._command = self._resume(None)
+        else:
+            self._command = self._resume(None if self._command is None else event)
+        return self._command
+
+    def abandon(self, now: float) -> list[CleanupCommand]:
+        """End here and now. Carry out what this gives; there is no answering it.
+
+        Safe at any time, also after `Finish`; meant for a host's `finally:`.
+        """
+        self._holdings.now = max(now, self._holdings.now)
+        self._steps.close()
+        self._holdings.state = State.DONE
+        return self._holdings.owed()
+
+    def _check(self, event: Event, now: float) -> None:
+        if self._holdings.state is State.DONE:
+            raise LocalProtocolError("the exchange is over")
+        if now < self._holdings.now:
+            raise LocalProtocolError(f"the clock went back from {self._holdings.now} to {now}")
+        kind = type(event)
+        if self._command is None:
+            if kind is not Start:
+                raise LocalProtocolError(f"the first event is Start, not {kind.__name__}")
+        elif kind not in REPLIES[type(self._command)]:
+            name = type(self._command).__name__
+            raise LocalProtocolError(f"{kind.__name__} is no answer to {name}")
+        elif self._interrupted and kind in (ClientClosed, ServerStopping):
+            if not (kind is ClientClosed and not self._client_closed):
+                raise LocalProtocolError(f"{kind.__name__} may come once only")
+
+    def _interrupt(self, steps: Steps[None]) -> None:
+        self._steps.close()
+        self._steps = steps
+        self._interrupted = True
+
+    def _resume(self, event: Event | None) -> Command:
+        try:
+            return self._steps.send(event)
+        except StopIteration:
+            pass
+        assert not self._holdings.owed()
+        if self._holdings.state is not State.CLOSING:
+            self._holdings.enter(State.CLOSING)
+        self._holdings.enter(State.DONE)
+        return self._flow.finish(client_closed=self._client_closed)
+
+    def _clean_up(self) -> Steps[None]:
+        self._holdings.enter(State.CLOSING)
+        yield from self._holdings.owed()
+
+    def _wind_up(self) -> Steps[None]:
+        yield from self._clean_up()
+        yield from self._flow.stop()

@@ -1,0 +1,118 @@
+"""Waiting for a far end, with a deadline, while the client is kept alive."""
+
+from __future__ import annotations
+
+import attrs
+
+from ..commands import ReceiveData, ReceiveResponse, SendRequest, UpstreamRequest
+from ..events import DataReceived, EndOfMessage, RequestFailed, ResponseReceived, TimedOut
+from ..failures import Failure, FailureKind
+from ..settings import Settings
+from .holdings import Holdings, Steps
+from .reply import Reply
+
+
+@attrs.frozen
+class Whole:
+    """A whole response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Upstream:
+    """The one upstream request that an exchange may have open.
+
+    Failures are given back as values; only the flow knows what they mean. Whoever opens a request
+    reads it to its end or closes it, by `Holdings.close`.
+    """
+
+    def __init__(self, settings: Settings, holdings: Holdings, reply: Reply) -> None:
+        self._settings = settings
+        self._holdings = holdings
+        self._reply = reply
+
+    def open(self, request: UpstreamRequest) -> Steps[ResponseReceived | Failure]:
+        """Send a request and wait for the head of its response."""
+        timeout = self._settings.first_byte_timeout
+        deadline = self._holdings.now + timeout
+        self._holdings.request_open = True
+        event = yield SendRequest(request, min(deadline, self._reply.next_ping))
+        while type(event) is TimedOut:
+            if self._holdings.now >= deadline:
+                yield from self._holdings.close()
+                return _timed_out(f"Grok sent no answer within {timeout:g} seconds")
+            yield from self._reply.ping()
+            event = yield ReceiveResponse(min(deadline, self._reply.next_ping))
+        if isinstance(event, RequestFailed):
+            self._holdings.request_open = False
+            return _broke(event, "no answer could be had")
+        assert isinstance(event, ResponseReceived)
+        return event
+
+    def receive(self, timeout: float) -> Steps[DataReceived | EndOfMessage | Failure]:
+        """Wait for more of the open response. On a failure it is closed already.
+
+        Args:
+            timeout: Seconds of silence that are too many.
+        """
+        deadline = self._holdings.now + timeout
+        event = yield ReceiveData(min(deadline, self._reply.next_ping))
+        while type(event) is TimedOut:
+            if self._holdings.now >= deadline:
+                yield from self._holdings.close()
+                return _timed_out(f"Grok's answer stood still for {timeout:g} seconds")
+            yield from self._reply.ping()
+            event = yield ReceiveData(min(deadline, self._reply.next_ping))
+        if isinstance(event, RequestFailed):
+            self._holdings.request_open = False
+            return _broke(event, "the answer broke off")
+        if isinstance(event, EndOfMessage):
+            self._holdings.request_open = False
+            return event
+        assert isinstance(event, DataReceived)
+        return event
+
+    def receive_body(self, limit: int) -> Steps[bytes | Failure]:
+        """Read the open response to its end, or to `limit` bytes and close it."""
+        pieces: list[bytes] = []
+        size = 0
+        while size <= limit:
+            event = yield from self.receive(self._settings.idle_timeout)
+            if isinstance(event, Failure):
+                return event
+            if isinstance(event, EndOfMessage):
+                return b"".join(pieces)
+            pieces.append(event.data)
+            size += len(event.data)
+        yield from self._holdings.close()
+        return b"".join(pieces)
+
+    def call(self, request: UpstreamRequest, limit: int) -> Steps[Whole | Failure]:
+        """Send a request and read its whole response.
+
+        Args:
+            request: What to send.
+            limit: Bytes of the body that are read; a longer body comes cut, one byte or more
+                over the limit.
+        """
+        response = yield from self.open(request)
+        if isinstance(response, Failure):
+            return response
+        body = yield from self.receive_body(limit)
+        if isinstance(body, Failure):
+            return body
+        return Whole(response.status, dict(response.headers), body)
+
+
+def _timed_out(what: str) -> Failure:
+    return Failure(FailureKind.TIMED_OUT, f"{what}; try again later.")
+
+
+def _broke(event: RequestFailed, what: str) -> Failure:
+    return Failure(
+        FailureKind.NETWORK,
+        f"The connection to Grok failed ({event.reason}): {what}; try again, and if it stays so "
+        "the operator of this server should look at its network and PROXY.",
+    )

@@ -1,0 +1,161 @@
+"""Flattening a conversation into the one text that Grok takes.
+
+Grok's web API has no list of messages. The conversation becomes lines that begin with who speaks:
+
+    USER: You are terse.
+    What is sans-IO?
+    ASSISTANT: A protocol without its sockets.
+    USER: Why?
+
+System, developer and tool turns read as the user's. Turns of one speaker in a row are joined by a
+line feed under one mark.
+
+Only we write marks. A line of somebody's text that looks like one, behind blanks and in any case,
+is quoted as Markdown quotes: `> USER: ...`. A line is what `str.splitlines` takes for one. So a
+user who pastes a transcript, or means ill, cannot put words into the assistant's mouth: the marks
+at the beginnings of lines are exactly the turns.
+
+What has no place in text becomes `[Image]`: pictures of older turns, and pictures in base64 inside
+of Markdown. The pictures of the latest user message are given back, to be uploaded. Thinking that
+earlier answers showed (`<think>...</think>`) is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import attrs
+
+from .errors import InvalidRequestError
+from .request import ImagePart, Role, TextPart, Turn
+
+IMAGE_MARK = "[Image]"
+MAX_IMAGES = 4
+"""Pictures with one message. Clients of Grok keep to four attachments [client code]."""
+
+_MARKS = {Role.ASSISTANT: "ASSISTANT: "}
+_USER_MARK = "USER: "
+
+_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_LOOKS_LIKE_MARK = re.compile(
+    rf"(?P<start>^|[{_LINE_ENDS}])(?P<mark>[^\S{_LINE_ENDS}]*"
+    rf"(?:USER|ASSISTANT|SYSTEM|HUMAN)[^\S{_LINE_ENDS}]*[:\uff1a])",
+    re.IGNORECASE,
+)
+_BASE64_TARGET = re.compile(r"\]\(data:image/[\w+.-]*;base64,[A-Za-z0-9+/=\s]*\)", re.ASCII)
+_THINK = "<think>"
+_THINK_END = "</think>"
+
+
+@attrs.frozen
+class Prompt:
+    """A conversation as Grok is asked it."""
+
+    message: str
+    images: tuple[ImagePart, ...] = ()
+    """Pictures to be uploaded and attached."""
+
+
+def build_prompt(turns: Sequence[Turn], *, last_turn_only: bool = False) -> Prompt:
+    """Flatten a conversation.
+
+    Args:
+        turns: Oldest first.
+        last_turn_only: The model takes one message only, and that must be the user's.
+
+    Raises:
+        InvalidRequestError: The last message is not the user's though it must be, there is nothing
+            in any message, or the latest has too many pictures.
+    """
+    if last_turn_only:
+        if not turns or turns[-1].role is not Role.USER:
+            raise InvalidRequestError(
+                "This model takes the last message only, and it must have the role user.",
+                param="messages",
+            )
+        turns = turns[-1:]
+    latest = max((i for i, turn in enumerate(turns) if turn.role is Role.USER), default=-1)
+    images = _list_images(turns[latest]) if latest >= 0 else ()
+    if len(images) > MAX_IMAGES:
+        raise InvalidRequestError(
+            f"A message may hold at most {MAX_IMAGES} pictures; this one holds {len(images)}.",
+            param="messages",
+        )
+    pieces: list[str] = []
+    speaker: str | None = None
+    for index, turn in enumerate(turns):
+        is_past = index < len(turns) - 1 or turn.role is Role.ASSISTANT
+        text = _flatten_turn(turn, is_past=is_past, uploads=index == latest)
+        if not text:
+            continue
+        mark = _MARKS.get(turn.role, _USER_MARK)
+        if pieces:
+            pieces.append("\n")
+        if mark != speaker:
+            pieces.append(mark)
+            speaker = mark
+        pieces.append(text)
+    if not pieces:
+        raise InvalidRequestError("There is nothing in any of the messages.", param="messages")
+    return Prompt("".join(pieces), images)
+
+
+def _list_images(turn: Turn) -> tuple[ImagePart, ...]:
+    return tuple(part for part in turn.parts if isinstance(part, ImagePart))
+
+
+def _flatten_turn(turn: Turn, *, is_past: bool, uploads: bool) -> str:
+    pieces: list[str] = []
+    for part in turn.parts:
+        if isinstance(part, TextPart):
+            text = _replace_pictures(part.text)
+            pieces.append(_remove_thinking(text) if is_past else text)
+        elif not uploads:
+            pieces.append(IMAGE_MARK)
+    text = "\n".join(piece for piece in pieces if piece)
+    if not text.strip() and turn.parts and any(isinstance(p, ImagePart) for p in turn.parts):
+        text = IMAGE_MARK
+    return quote_marks(text) if text.strip() else ""
+
+
+def quote_marks(text: str) -> str:
+    """Quote the lines of a text that look like the mark of a speaker."""
+    return _LOOKS_LIKE_MARK.sub(r"\g<start>> \g<mark>", text)
+
+
+def _remove_thinking(text: str) -> str:
+    """Leave out `<think>...</think>`; what is not closed stays."""
+    kept: list[str] = []
+    position = 0
+    while (start := text.find(_THINK, position)) >= 0:
+        end = text.find(_THINK_END, start)
+        if end < 0:
+            break
+        kept.append(text[position:start])
+        position = end + len(_THINK_END)
+    if not position:
+        return text
+    kept.append(text[position:])
+    return "".join(kept).strip()
+
+
+def _replace_pictures(text: str) -> str:
+    """Put `[Image]` for each `![...](data:image/...;base64,...)`.
+
+    The target is looked for first, and from there backwards for where its link begins: looking for
+    `![` first would take quadratic time on a text that is full of them.
+    """
+    kept: list[str] = []
+    position = 0
+    for target in _BASE64_TARGET.finditer(text):
+        start = text.rfind("![", position, target.start())
+        if start < 0 or "]" in text[start : target.start()]:
+            kept.append(text[position : target.end()])
+        else:
+            kept += (text[position:start], IMAGE_MARK)
+        position = target.end()
+    if not position:
+        return text
+    kept.append(text[position:])
+    return "".join(kept)

@@ -1,0 +1,294 @@
+"""The routes: which request is answered how. An application for `transports.server.serve`."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+import attrs
+import msgspec
+import trio
+
+from grokproto.commands import Summary
+from grokproto.dialects import DIALECTS
+from grokproto.dialects.base import Dialect
+from grokproto.dialects.openai_chat import encode_error, encode_model, encode_models
+from grokproto.errors import InvalidRequestError
+from grokproto.exchange import Exchange
+from grokproto.models import ModelTable
+from grokproto.settings import Settings
+
+from .config import ApiKeys
+from .connection import BadBodyError, BodyTooLargeError, HTTPRequest
+from .drive import Credentials, Drive, Drives
+from .logs import get_logger
+from .upstream import Upstream
+
+Headers = tuple[tuple[str, str], ...]
+
+_JSON: Headers = (("content-type", "application/json"),)
+_ALLOW_ORIGIN: Headers = (("access-control-allow-origin", "*"),)
+_PREFLIGHT_AGE = "86400"
+
+MODELS_CREATED = 1735689600
+"""`created` of every model: the start of 2025. Grok does not say; clients want a number."""
+
+
+@attrs.frozen
+class Route:
+    """One path, and what its methods do."""
+
+    path: str
+    methods: dict[str, Callable[[App, Call], Awaitable[None]]]
+    open: bool = False
+    """No key is asked for."""
+
+
+@attrs.define
+class Call:
+    """One request, and what the log line will say of it."""
+
+    http: HTTPRequest
+    identity: str
+    tail: str = ""
+    """What the path has after the route's `{}`."""
+    status: int | None = None
+    summary: Summary | None = None
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer with a whole body."""
+        self.status = status
+        await self.http.respond(status, (*headers, *_ALLOW_ORIGIN, *self._named()), body)
+
+    async def respond_error(self, error: InvalidRequestError, *headers: tuple[str, str]) -> None:
+        """Answer that the request cannot be right."""
+        body = encode_error(
+            error.message, "invalid_request_error", param=error.param, code=error.code
+        )
+        await self.respond(error.status, (*_JSON, *headers), body)
+
+    # The driver's view of the client (`drive.Client`)
+
+    async def send_response(self, status: int, headers: Headers) -> None:
+        """See `drive.Client`."""
+        self.status = status
+        await self.http.send_response(status, (*headers, *_ALLOW_ORIGIN, *self._named()))
+
+    async def send_data(self, data: bytes) -> None:
+        """See `drive.Client`."""
+        await self.http.send_data(data)
+
+    async def end_response(self) -> None:
+        """See `drive.Client`."""
+        await self.http.end_response()
+
+    def watch(self, scope: trio.CancelScope) -> None:
+        """See `drive.Client`."""
+        self.http.watch(scope)
+
+    def _named(self) -> Headers:
+        return (("x-request-id", self.identity),)
+
+
+class App:
+    """The HTTP API.
+
+    Args:
+        keys: Which keys are good; None where every key is (it is somebody's own cookie).
+        credentials: Gives the source of leases for a request with this key.
+        models: The models.
+        settings: For the exchanges.
+        upstream: The far ends.
+        max_body_bytes: The longest body of a request.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: ApiKeys | None,
+        credentials: Callable[[str], Credentials],
+        models: ModelTable,
+        settings: Settings,
+        upstream: Upstream,
+        max_body_bytes: int,
+    ) -> None:
+        self._keys = keys
+        self._credentials = credentials
+        self._models = models
+        self._settings = settings
+        self._upstream = upstream
+        self._max_body_bytes = max_body_bytes
+        self._log = get_logger()
+        self.drives = Drives()
+
+    async def __call__(self, http: HTTPRequest) -> None:
+        """Answer one request, and log it."""
+        call = Call(http, str(uuid.uuid4()))
+        started = trio.current_time()
+        try:
+            await self._dispatch(call)
+        finally:
+            self._report(call, trio.current_time() - started)
+
+    async def _dispatch(self, call: Call) -> None:
+        http = call.http
+        route, call.tail = _find(http.path)
+        if http.method == "OPTIONS":
+            await self._preflight(call, route)
+            return
+        if route is None:
+            await call.respond_error(
+                InvalidRequestError(
+                    f"There is no {http.method[:20]} {http.path[:200]} here.",
+                    code="not_found",
+                    status=404,
+                )
+            )
+            return
+        method = "GET" if http.method == "HEAD" else http.method
+        handler = route.methods.get(method)
+        if handler is None:
+            allowed = ", ".join(_list_methods(route))
+            await call.respond_error(
+                InvalidRequestError(
+                    f"{route.path} takes {allowed}, not {http.method[:20]}.",
+                    code="method_not_allowed",
+                    status=405,
+                ),
+                ("allow", allowed),
+            )
+            return
+        if not route.open and not self._accept_key(_read_key(http)):
+            await call.respond_error(_refuse_key(_read_key(http)))
+            return
+        await handler(self, call)
+
+    def _accept_key(self, key: str) -> bool:
+        if self._keys is None:
+            return bool(key)
+        return self._keys.accept(key)
+
+    async def _preflight(self, call: Call, route: Route | None) -> None:
+        """Answer what a browser asks before it asks: no key, and everything is welcome."""
+        methods = ", ".join((*_list_methods(route), "OPTIONS") if route else ("OPTIONS",))
+        wanted = call.http.headers.get("access-control-request-headers")
+        headers: Headers = (
+            ("allow", methods),
+            ("access-control-allow-methods", methods),
+            ("access-control-allow-headers", wanted or "authorization, content-type"),
+            ("access-control-max-age", _PREFLIGHT_AGE),
+            ("vary", "access-control-request-headers"),
+        )
+        await call.respond(204, headers, b"")
+
+    # Handlers
+
+    async def health(self, call: Call) -> None:
+        """Whether the server is alive."""
+        body = {"status": "ok", "running": len(self.drives)}
+        await call.respond(200, _JSON, msgspec.json.encode(body))
+
+    async def list_models(self, call: Call) -> None:
+        """The models."""
+        await call.respond(200, _JSON, encode_models(self._models, MODELS_CREATED))
+
+    async def show_model(self, call: Call) -> None:
+        """One model."""
+        try:
+            self._models.find(call.tail)
+        except InvalidRequestError as error:
+            await call.respond_error(error)
+            return
+        await call.respond(200, _JSON, encode_model(call.tail, MODELS_CREATED))
+
+    async def chat(self, call: Call) -> None:
+        """A chat completion."""
+        await self._exchange(call, DIALECTS["openai_chat"])
+
+    async def _exchange(self, call: Call, dialect: Dialect) -> None:
+        try:
+            body = await call.http.receive_body(self._max_body_bytes)
+        except BodyTooLargeError:
+            error = InvalidRequestError(
+                f"The body is longer than the {self._max_body_bytes} bytes that are taken here.",
+                code="body_too_large",
+                status=413,
+            )
+            await call.respond_error(error, ("connection", "close"))
+            return
+        except BadBodyError as exc:
+            await call.respond_error(InvalidRequestError(str(exc)), ("connection", "close"))
+            return
+        exchange = Exchange(
+            body,
+            dialect=dialect,
+            models=self._models,
+            settings=self._settings,
+            new_id=lambda: str(uuid.uuid4()),
+            created=int(time.time()),
+        )
+        del body
+        drive = Drive(exchange, call, self._upstream, self._credentials(_read_key(call.http)))
+        with self.drives.enlist(drive):
+            call.summary = await drive.run()
+
+    def _report(self, call: Call, seconds: float) -> None:
+        summary = call.summary
+        fields: dict[str, object] = {
+            "method": call.http.method[:20],
+            "path": call.http.path[:200],
+            "status": call.status,
+            "seconds": round(seconds, 4),
+            "request_id": call.identity,
+        }
+        if summary is not None:
+            fields["attempts"] = summary.attempts
+            fields["credential"] = summary.credential
+            fields["prompt_tokens"] = summary.prompt_tokens
+            fields["completion_tokens"] = summary.completion_tokens
+            if summary.client_closed:
+                fields["client_closed"] = True
+            if summary.failure is not None:
+                fields["failure"] = summary.failure.kind.value
+                fields["reason"] = summary.failure.message
+        self._log.info("request", **fields)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("/health", {"GET": App.health}, open=True),
+    Route("/v1/models", {"GET": App.list_models}),
+    Route("/v1/models/{}", {"GET": App.show_model}),
+    Route("/v1/chat/completions", {"POST": App.chat}),
+)
+"""Each may also be asked for without `/v1`."""
+
+
+def _find(path: str) -> tuple[Route | None, str]:
+    for route in ROUTES:
+        for pattern in (route.path, route.path.removeprefix("/v1")):
+            head, variable, _ = pattern.partition("{}")
+            if variable and path.startswith(head) and len(path) > len(head):
+                return route, path[len(head) :]
+            if path == pattern:
+                return route, ""
+    return None, ""
+
+
+def _list_methods(route: Route) -> list[str]:
+    return [*(["HEAD"] if "GET" in route.methods else []), *route.methods]
+
+
+def _read_key(http: HTTPRequest) -> str:
+    """The key of a request; empty where it has none."""
+    scheme, _, key = (http.headers.get("authorization") or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _refuse_key(key: str) -> InvalidRequestError:
+    message = (
+        "The API key is not one of this server's; ask its operator for one."
+        if key
+        else "There is no API key; send it as 'Authorization: Bearer KEY'."
+    )
+    return InvalidRequestError(message, code="invalid_api_key", status=401)

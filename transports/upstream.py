@@ -1,0 +1,291 @@
+"""Upstream calls: httpcore on trio. The only file that knows httpcore.
+
+Every call has a connection to itself and a task that reads from it; the exchange's task waits for
+what the reader found, so that a wait can end by its deadline without harming the response (httpcore
+gives a response up when a read of it is cancelled). Between the two stands a channel of one event:
+who does not take, holds the reader back, and by that the far end.
+
+Connections that are left clean go to a free list and are used again. One object for each call keeps
+the cost of a call the same however many are under way; a shared pool looks at all of its
+connections for every request that comes or goes.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from urllib.parse import unquote
+
+import attrs
+import certifi
+import httpcore
+import trio
+
+from grokproto.commands import UpstreamRequest
+from grokproto.events import (
+    DataReceived,
+    EndOfMessage,
+    RequestFailed,
+    ResponseReceived,
+    TimedOut,
+)
+
+from .codings import CodingError, build_decoder
+
+_KEEPALIVE = 50.0
+"""Seconds an idle connection is kept; servers close theirs after 60 or more."""
+_MAX_IDLE = 64
+"""Idle connections kept for one origin."""
+_JANITOR_PAUSE = 10.0
+_WRITE_TIMEOUT = 60.0
+
+_Found = ResponseReceived | DataReceived | EndOfMessage | RequestFailed
+
+
+@attrs.frozen
+class UpstreamConfig:
+    """How far ends are reached. Times in seconds."""
+
+    proxy: str | None = attrs.field(default=None, repr=False)
+    """http, https, socks5 or socks5h address, perhaps with user and password."""
+
+    connect_timeout: float = 10.0
+
+
+class Upstream:
+    """The far ends, and the connections to them.
+
+    `run` must be running somewhere while calls are made: it is the nursery of their readers.
+    """
+
+    def __init__(self, config: UpstreamConfig) -> None:
+        self._config = config
+        context = ssl.create_default_context(cafile=certifi.where())
+        proxy = _build_proxy(config.proxy, context) if config.proxy else None
+        self._factory = httpcore.AsyncConnectionPool(
+            ssl_context=context, proxy=proxy, keepalive_expiry=_KEEPALIVE, http2=True
+        )
+        self._idle: dict[httpcore.Origin, list[httpcore.AsyncConnectionInterface]] = {}
+        self._nursery: trio.Nursery | None = None
+        self.open_calls = 0
+        """Calls under way, for people who watch."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry the calls; ends when cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                await self._sweep()
+        finally:
+            self._nursery = None
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await self._close_idle(lambda _: True)
+
+    def call(self, request: UpstreamRequest) -> UpstreamCall:
+        """Begin a call. Whoever does sees to it that it is closed."""
+        assert self._nursery is not None, "Upstream.run is not running"
+        call = UpstreamCall(self, request)
+        self._nursery.start_soon(call.run)
+        return call
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(_JANITOR_PAUSE)
+            await self._close_idle(lambda connection: connection.has_expired())
+
+    async def _close_idle(
+        self, wanted: Callable[[httpcore.AsyncConnectionInterface], bool]
+    ) -> None:
+        closing: list[httpcore.AsyncConnectionInterface] = []
+        for origin, connections in list(self._idle.items()):
+            closing += [each for each in connections if wanted(each)]
+            self._idle[origin] = [each for each in connections if each not in closing]
+            if not self._idle[origin]:
+                del self._idle[origin]
+        for each in closing:
+            await each.aclose()
+
+    async def take(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface | None:
+        """An idle connection that is still good, if there is one."""
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.is_available() and not connection.has_expired():
+                return connection
+            await connection.aclose()
+        return None
+
+    def connect(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
+        """A connection that is not open yet."""
+        return self._factory.create_connection(origin)
+
+    async def give_back(
+        self, origin: httpcore.Origin, connection: httpcore.AsyncConnectionInterface
+    ) -> None:
+        """Keep a connection for another call, if it is fit for that."""
+        idle = self._idle.setdefault(origin, [])
+        if connection.is_idle() and connection.is_available() and len(idle) < _MAX_IDLE:
+            idle.append(connection)
+        else:
+            await connection.aclose()
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds."""
+        return self._config.connect_timeout
+
+
+class UpstreamCall:
+    """One call: a reader task, and the channel to whoever waits for it."""
+
+    def __init__(self, upstream: Upstream, request: UpstreamRequest) -> None:
+        self._upstream = upstream
+        self._request = request
+        self._scope = trio.CancelScope()
+        self._send, self._receive = trio.open_memory_channel[_Found](1)
+
+    async def receive(self, deadline: float) -> _Found | TimedOut:
+        """What comes next, or `TimedOut` at `deadline` (trio's clock); then ask again."""
+        try:
+            return self._receive.receive_nowait()
+        except trio.WouldBlock:
+            pass
+        with trio.move_on_at(deadline):
+            return await self._receive.receive()
+        return TimedOut()
+
+    def close(self) -> None:
+        """Give the call up. Its connection is closed by its own task."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Make the request and read the response; a task of `Upstream`."""
+        self._upstream.open_calls += 1
+        try:
+            with self._scope:
+                event = await self._read()
+                await self._send.send(event)
+        finally:
+            self._upstream.open_calls -= 1
+
+    async def _read(self) -> EndOfMessage | RequestFailed:
+        """Everything up to the last event, which is given back."""
+        url = httpcore.URL(self._request.url)
+        sent = False
+        connection = await self._upstream.take(url.origin)
+        reused = connection is not None
+        try:
+            while True:
+                if connection is None:
+                    connection = self._upstream.connect(url.origin)
+                try:
+                    response = await connection.handle_async_request(self._build(url))
+                    break
+                except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
+                    # A kept connection may have been closed by the far end at this very moment,
+                    # before it saw the request. A fresh one tells whether it was that.
+                    sent = True
+                    if not reused:
+                        raise
+                    await connection.aclose()
+                    connection, reused = None, False
+                except httpcore.ConnectionNotAvailable:
+                    await connection.aclose()
+                    connection, reused = None, False
+            sent = True
+            framed = await self._read_response(response)
+            await self._upstream.give_back(url.origin, connection)
+            return EndOfMessage(framed)
+        except _FAULTS as exc:
+            await _drop(connection)
+            return RequestFailed(_tell(exc), sent=sent)
+        except BaseException:
+            await _drop(connection)
+            raise
+
+    def _build(self, url: httpcore.URL) -> httpcore.Request:
+        request = self._request
+        headers = [(b"host", _host(url))]
+        headers += [(n.encode("ascii"), v.encode("latin-1")) for n, v in request.headers]
+        if request.body or request.method not in ("GET", "HEAD"):
+            headers.append((b"content-length", str(len(request.body)).encode()))
+        timeout = {"connect": self._upstream.connect_timeout, "write": _WRITE_TIMEOUT}
+        return httpcore.Request(
+            request.method,
+            url,
+            headers=headers,
+            content=request.body,
+            extensions={"timeout": timeout},
+        )
+
+    async def _read_response(self, response: httpcore.Response) -> bool:
+        """Pass the response on; say whether its framing marks its end."""
+        headers = tuple(
+            (name.decode("latin-1").lower(), value.decode("latin-1"))
+            for name, value in response.headers
+        )
+        fields = dict(headers)
+        decoder = build_decoder(fields.get("content-encoding", ""))
+        await self._send.send(ResponseReceived(response.status, headers))
+        async for data in response.aiter_stream():
+            for piece in decoder.decode(data):
+                await self._send.send(DataReceived(piece))
+        await response.aclose()
+        decoder.finish()
+        return (
+            "content-length" in fields
+            or "transfer-encoding" in fields
+            or response.extensions.get("http_version") == b"HTTP/2"
+            or response.status in (204, 304)
+            or self._request.method == "HEAD"
+        )
+
+
+_FAULTS = (
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+    CodingError,
+    ssl.SSLError,
+    OSError,
+)
+
+
+async def _drop(connection: httpcore.AsyncConnectionInterface | None) -> None:
+    if connection is not None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+            await connection.aclose()
+
+
+def _tell(exc: BaseException) -> str:
+    """A fault in a few words."""
+    match exc:
+        case httpcore.ConnectTimeout():
+            return "no connection in time"
+        case httpcore.WriteTimeout():
+            return "the request could not be sent in time"
+        case httpcore.ProxyError():
+            return f"the proxy refused: {exc}"
+    text = " ".join(str(exc).split())[:200]
+    return text or type(exc).__name__
+
+
+def _host(url: httpcore.URL) -> bytes:
+    default = {b"http": 80, b"https": 443}.get(url.scheme)
+    host = b"[%b]" % url.host if b":" in url.host else url.host
+    return host if url.port in (None, default) else b"%b:%d" % (host, url.port)
+
+
+def _build_proxy(address: str, context: ssl.SSLContext) -> httpcore.Proxy:
+    url = httpcore.URL(address)
+    secure = url.scheme == b"https"
+    scheme, rest = address.split("://", 1)
+    credentials, _, host = rest.rpartition("@")
+    auth: tuple[str, str] | None = None
+    if credentials:
+        user, _, password = credentials.partition(":")
+        auth = (unquote(user), unquote(password))
+    return httpcore.Proxy(f"{scheme}://{host}", auth=auth, ssl_context=context if secure else None)
