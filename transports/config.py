@@ -39,9 +39,9 @@ class _BadValueError(ValueError):
 def _var(name: str, default: str | None, convert: Callable[[str], T], help_: str) -> T | Any:
     """Declare a variable. A default is written as a user would write it."""
 
-    def named(value: str | None) -> T | None:
-        if value is None:
-            return None
+    def named(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value  # no default, or converted before (`attrs.evolve`)
         try:
             return convert(value)
         except (_BadValueError, ConfigurationError) as exc:

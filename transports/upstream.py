@@ -58,14 +58,19 @@ class Upstream:
     `run` must be running somewhere while calls are made: it is the nursery of their readers.
     """
 
-    def __init__(self, config: UpstreamConfig) -> None:
+    def __init__(
+        self, config: UpstreamConfig, *, on_error: Callable[[Exception], None] = lambda _: None
+    ) -> None:
         self._config = config
+        self.on_error = on_error
+        """Told of an exception that nobody expected; it costs the call, not the server."""
         context = ssl.create_default_context(cafile=certifi.where())
         proxy = _build_proxy(config.proxy, context) if config.proxy else None
         self._factory = httpcore.AsyncConnectionPool(
             ssl_context=context, proxy=proxy, keepalive_expiry=_KEEPALIVE, http2=True
         )
-        self._idle: dict[httpcore.Origin, list[httpcore.AsyncConnectionInterface]] = {}
+        self._idle: dict[str, list[httpcore.AsyncConnectionInterface]] = {}
+        """Free connections by origin; an `Origin` itself cannot be a key."""
         self._nursery: trio.Nursery | None = None
         self.open_calls = 0
         """Calls under way, for people who watch."""
@@ -108,7 +113,7 @@ class Upstream:
 
     async def take(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface | None:
         """An idle connection that is still good, if there is one."""
-        idle = self._idle.get(origin)
+        idle = self._idle.get(str(origin))
         while idle:
             connection = idle.pop()
             if connection.is_available() and not connection.has_expired():
@@ -124,7 +129,7 @@ class Upstream:
         self, origin: httpcore.Origin, connection: httpcore.AsyncConnectionInterface
     ) -> None:
         """Keep a connection for another call, if it is fit for that."""
-        idle = self._idle.setdefault(origin, [])
+        idle = self._idle.setdefault(str(origin), [])
         if connection.is_idle() and connection.is_available() and len(idle) < _MAX_IDLE:
             idle.append(connection)
         else:
@@ -200,6 +205,10 @@ class UpstreamCall:
         except _FAULTS as exc:
             await _drop(connection)
             return RequestFailed(_tell(exc), sent=sent)
+        except Exception as exc:
+            self._upstream.on_error(exc)
+            await _drop(connection)
+            return RequestFailed("a mistake of this server's, which its log tells", sent=sent)
         except BaseException:
             await _drop(connection)
             raise

@@ -15,6 +15,7 @@ How frames are read (docs/wire.md 4):
 - A token is dropped when its tag says that it belongs to a tool. It is reasoning when Grok says so
   (`isThinking`), when its tag is `header` or `summary`, or when it belongs to a step and is not
   tagged `final`. Every other token is answer text, whatever its tag.
+- A heading of the thinking (tag `header`) gets a line of its own.
 - The final message repeats the whole answer. It is the answer where no token was, and it repairs a
   lost tail; where it differs otherwise, the streamed text stands.
 - Where Grok tries two answers side by side, the second one is not there.
@@ -86,6 +87,8 @@ class AnswerReader:
         self._urls: set[str] = set()
         self._citations: set[str] = set()
         self._pictures = PictureSorter()
+        self._line_ended = True
+        """The thinking so far ends with a line feed, or has not begun."""
         self._anything = False
         """Text or a picture was given out."""
         self._over = False
@@ -229,10 +232,18 @@ class AnswerReader:
         ):
             text = self._reasoning_markup.receive(token)
             if text:
-                self._events.append(answer.Reasoning(text))
+                self._events.append(answer.Reasoning(self._part(text, tag == "header")))
         else:
             self._keep_raw(token)
             self._give_text(self._answer_markup.receive(token))
+
+    def _part(self, text: str, is_heading: bool) -> str:
+        """Put a heading of the thinking on a line of its own; Grok leaves that to its page."""
+        if is_heading:
+            text = text if text.endswith("\n") else text + "\n"
+            text = text if self._line_ended else "\n" + text
+        self._line_ended = text.endswith("\n")
+        return text
 
     def _give_text(self, text: str) -> None:
         if text:

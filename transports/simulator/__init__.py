@@ -1,0 +1,56 @@
+"""A stand-in for grok.com, its assets host and two image hosts, over real sockets.
+
+For the demo, the tests, the benchmarks, and for authors of clients: no account, no network. All
+that it does depends on what it is asked, and it can do wrong whatever the real one can
+(`faults`).
+
+    simulator = Simulator()
+    listening = await nursery.start(simulator.run)
+    ... GROK_BASE_URL=listening.url ...
+
+`python -m transports.simulator` runs one by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from ..server import Listening, Server
+from .faults import Fault, FaultKind
+from .frames import Style
+from .site import Received, Site
+from .stream import Delivery
+
+__all__ = ["Delivery", "Fault", "FaultKind", "Received", "Simulator", "Style"]
+
+
+class Simulator:
+    """A simulated Grok.
+
+    Args:
+        clock: For the windows of quotas, seconds; trio's by default.
+        quotas: Calls and seconds by the name of the quota (`accounts.DEFAULT_QUOTAS`).
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = trio.current_time,
+        quotas: dict[str, tuple[int, float]] | None = None,
+    ) -> None:
+        self.site = Site(clock, quotas)
+        self.errors: list[BaseException] = []
+        """What went wrong in the simulator itself."""
+        self._server = Server(self.site, on_error=self.errors.append)
+
+    async def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until cancelled."""
+        await self._server.run(host, port, task_status=task_status)
