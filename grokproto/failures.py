@@ -106,7 +106,7 @@ POLICIES: dict[FailureKind, Policy] = {
     FailureKind.UPSTREAM: Policy(502, "server_error", Outcome.UNUSED, Retry.ONCE),
     FailureKind.TRUNCATED: Policy(502, "server_error", Outcome.SERVED, Retry.ONCE),
     FailureKind.NETWORK: Policy(502, "server_error", Outcome.UNUSED, Retry.ONCE),
-    FailureKind.TIMED_OUT: Policy(504, "server_error", Outcome.UNUSED, Retry.NEVER),
+    FailureKind.TIMED_OUT: Policy(504, "server_error", Outcome.SERVED, Retry.NEVER),
     FailureKind.EMPTY: Policy(502, "server_error", Outcome.SERVED, Retry.ONCE),
     FailureKind.REJECTED: Policy(400, "invalid_request_error", Outcome.SERVED, Retry.NEVER),
     FailureKind.NO_CREDENTIAL: Policy(429, "rate_limit_error", Outcome.UNUSED, Retry.NEVER),

@@ -99,12 +99,13 @@ class Attempt:
             temporary=self._settings.temporary,
         )
         request = calls.build_conversation(self._settings, self._lease, self._request_id, payload)
+        self._holdings.asked = True
         response = yield from self._upstream.open(request)
         if isinstance(response, Failure):
             return response
         if not _is_stream(response):
             return (yield from self._read_refusal(response))
-        self._holdings.spent = True
+        self._holdings.answered = True
         self._holdings.enter(State.READING)
         ended = yield from self._read_answer()
         if isinstance(ended, Failure):

@@ -56,7 +56,9 @@ class Flow:
         self._failure: Failure | None = None
         self._attempts = 0
         self._tried: list[str] = []
-        self._usage = Usage(0, 0)
+        self._prompt_tokens = 0
+        self._attempt: Attempt | None = None
+        """The last one."""
 
     def run(self) -> Steps[None]:
         """Everything up to what is still owed; `finish` comes after it."""
@@ -96,11 +98,20 @@ class Flow:
             )
         )
 
+    @property
+    def _usage(self) -> Usage:
+        """What the last attempt has cost so far."""
+        if self._attempt is None:
+            return Usage(self._prompt_tokens, 0)
+        reasoning = self._attempt.reasoning_tokens.tokens
+        completion = reasoning + self._attempt.content_tokens.tokens
+        return Usage(self._prompt_tokens, completion, reasoning)
+
     # Attempts
 
     def _converse(self, request: ChatRequest, question: Question) -> Steps[None]:
         identity = self._context.new_id()
-        prompt_tokens = estimate_tokens(question.prompt.message)
+        self._prompt_tokens = estimate_tokens(question.prompt.message)
         faults = 0
         """Failures that were not the credential's."""
         while True:
@@ -111,7 +122,7 @@ class Flow:
                 self._failure = _choose(self._failure, lease)
                 break
             self._attempts += 1
-            attempt = Attempt(
+            self._attempt = Attempt(
                 question,
                 lease,
                 encoder,
@@ -121,10 +132,7 @@ class Flow:
                 self._reply,
                 self._upstream,
             )
-            ended = yield from attempt.run()
-            reasoning = attempt.reasoning_tokens.tokens
-            completion = reasoning + attempt.content_tokens.tokens
-            self._usage = Usage(prompt_tokens, completion, reasoning)
+            ended = yield from self._attempt.run()
             if not isinstance(ended, Failure):
                 self._failure = None
                 yield from self._complete(ended, lease, question.model)
@@ -183,8 +191,10 @@ class Flow:
             answer = yield from self._ask_quota(lease, model)
             if not (isinstance(answer, Failure) and answer.kind is FailureKind.UNAUTHORIZED):
                 outcome = Outcome.UNUSED  # said once and not again: no ground to write it off
-        if outcome is Outcome.UNUSED and self._holdings.spent:
-            outcome = Outcome.SERVED
+        if outcome is Outcome.UNUSED and self._holdings.answered:
+            outcome = Outcome.SERVED  # it broke off, but Grok has counted it
+        elif outcome is Outcome.SERVED and not self._holdings.asked:
+            outcome = Outcome.UNUSED  # it did not come to the question
         yield from self._holdings.release(outcome, failure)
 
     def _complete(self, reason: EndReason, lease: Lease, model: Model) -> Steps[None]:

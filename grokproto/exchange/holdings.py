@@ -33,8 +33,10 @@ class Holdings:
         self.lease: Lease | None = None
         self.request_open = False
         """An upstream request is under way, or its response is not read to its end."""
-        self.spent = False
-        """Grok has seen the question of this lease, so the call counts."""
+        self.asked = False
+        """Grok may have seen the question that the lease is for."""
+        self.answered = False
+        """Grok has begun to answer it."""
 
     def enter(self, state: State) -> None:
         """Go to another phase."""
@@ -53,7 +55,7 @@ class Holdings:
         """Give the lease back."""
         assert self.lease is not None
         lease, self.lease = self.lease, None
-        self.spent = False
+        self.asked = self.answered = False
         yield ReleaseCredential(lease, outcome, failure, quota)
 
     def owed(self) -> list[CleanupCommand]:
@@ -63,7 +65,7 @@ class Holdings:
             self.request_open = False
             commands.append(CloseRequest())
         if self.lease is not None:
-            outcome = Outcome.SERVED if self.spent else Outcome.UNUSED
+            outcome = Outcome.SERVED if self.asked else Outcome.UNUSED
             commands.append(ReleaseCredential(self.lease, outcome))
             self.lease = None
         return commands

@@ -128,14 +128,18 @@ class Exchange:
         except StopIteration:
             pass
         assert not self._holdings.owed()
-        if self._holdings.state is not State.CLOSING:
-            self._holdings.enter(State.CLOSING)
+        self._begin_closing()
         self._holdings.enter(State.DONE)
         return self._flow.finish(client_closed=self._client_closed)
 
+    def _begin_closing(self) -> None:
+        if self._holdings.state is not State.CLOSING:
+            self._holdings.enter(State.CLOSING)
+
     def _clean_up(self) -> Steps[None]:
-        self._holdings.enter(State.CLOSING)
-        yield from self._holdings.owed()
+        self._begin_closing()
+        for command in self._holdings.owed():
+            yield command
 
     def _wind_up(self) -> Steps[None]:
         yield from self._clean_up()

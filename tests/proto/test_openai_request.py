@@ -1,0 +1,124 @@
+"""`grokproto.dialects.openai_request`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from grokproto.dialects.openai_request import decode_chat_request
+from grokproto.errors import InvalidRequestError
+from grokproto.request import ChatRequest, ImagePart, Role, TextPart, Turn
+
+PNG = "data:image/PNG;base64,aGk="
+
+
+def decode(**fields: Any) -> ChatRequest:
+    """Decode a request with these fields."""
+    request: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    return decode_chat_request(json.dumps({**request, **fields}).encode())
+
+
+def content(value: Any) -> tuple[Any, ...]:
+    """The parts of a message with this content."""
+    return decode(messages=[{"role": "user", "content": value}]).turns[0].parts
+
+
+def test_plain() -> None:
+    assert decode() == ChatRequest("m", (Turn(Role.USER, (TextPart("hi"),)),))
+
+
+def test_lenient() -> None:
+    request = decode(
+        stream=None, stream_options=None, n=None, temperature=7, tools=[{}], anything={"a": 1}
+    )
+    assert (request.stream, request.include_usage) == (False, False)
+    request = decode(stream=True, stream_options={"include_usage": True}, n=1)
+    assert (request.stream, request.include_usage) == (True, True)
+    assert decode_chat_request(b'\xef\xbb\xbf{"model":"m","messages":[{"role":"user"}]}')
+
+
+@pytest.mark.parametrize(
+    ("role", "read"),
+    [
+        ("system", Role.SYSTEM),
+        ("developer", Role.SYSTEM),
+        ("user", Role.USER),
+        ("assistant", Role.ASSISTANT),
+        ("tool", Role.TOOL),
+        ("function", Role.TOOL),
+    ],
+)
+def test_roles(role: str, read: Role) -> None:
+    assert decode(messages=[{"role": role, "content": "x", "name": "n"}]).turns[0].role is read
+
+
+def test_content() -> None:
+    assert content(None) == ()
+    parts = ["a", {"type": "text", "text": "b"}, {"type": "refusal", "refusal": "c"}]
+    assert content(parts) == (TextPart("a"), TextPart("b"), TextPart("c"))
+    for image in (PNG, {"url": PNG, "detail": "low"}):
+        assert content([{"type": "image_url", "image_url": image}]) == (
+            ImagePart("aGk=", "image/png"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": None}, "model"),
+        ({"model": 7}, "model"),
+        ({"model": ""}, "model"),
+        ({"n": 2}, "n"),
+        ({"n": True}, "n"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream_options": []}, "stream_options"),
+        ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+        ({"messages": None}, "messages"),
+        ({"messages": {}}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": ["x"]}, "messages[0]"),
+        ({"messages": [{"role": "user"}, {"role": "robot"}]}, "messages[1].role"),
+        ({"messages": [{"role": ["user"]}]}, "messages[0].role"),
+    ],
+)
+def test_wrong_fields(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        decode(**fields)
+    assert caught.value.param == param
+    assert caught.value.message.startswith(param)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (7, ""),
+        ([7], "[0]"),
+        ([None], "[0]"),
+        ([{"type": "video"}], "[0].type"),
+        ([{}], "[0].type"),
+        ([{"type": "text", "text": 7}], "[0].text"),
+        ([{"type": "image_url"}], "[0].image_url"),
+        ([{"type": "image_url", "image_url": {"url": 1.5}}], "[0].image_url.url"),
+        (["a", {"type": "image_url", "image_url": "https://e.com/a.png"}], "[1].image_url"),
+        ([{"type": "image_url", "image_url": "data:image/png;base64,"}], "[0].image_url"),
+        ([{"type": "image_url", "image_url": "data:image/png;base64,a"}], "[0].image_url"),
+        ([{"type": "image_url", "image_url": "data:image/png;base64,ü"}], "[0].image_url"),
+    ],
+)
+def test_wrong_content(value: Any, path: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        content(value)
+    assert caught.value.param == f"messages[0].content{path}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"hello", b"[]", b"7", b'{"model":', b"\xff\xfe", b'{"messages":' + b"[" * 90_000],
+)
+def test_no_json_object(body: bytes) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        decode_chat_request(body)
+    assert caught.value.status == 400
+    assert caught.value.message.startswith("The body ")

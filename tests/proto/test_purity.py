@@ -1,0 +1,118 @@
+"""The import rules: who may know whom. By reading the source, and by importing it afresh."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = sorted((ROOT / "grokproto").rglob("*.py"))
+HOST = sorted((ROOT / "transports").rglob("*.py"))
+
+IMPURE = {
+    *("socket", "ssl", "select", "selectors", "asyncio", "threading", "subprocess", "logging"),
+    *("os", "time", "random", "uuid", "datetime", "email", "http", "secrets", "pathlib", "io"),
+    *("multiprocessing", "tempfile", "signal", "sqlite3", "concurrent", "sched", "ctypes"),
+    *("urllib.request", "trio", "h11", "httpcore", "anyio", "structlog", "click", "environ"),
+}
+THIRD_PARTY = {"attrs", "msgspec"}
+BUILT_IN_IMPURE = {"open", "print", "input", "exec", "eval", "breakpoint"}
+
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"errors", "secret", "lease", "failures"}),
+    frozenset({"events", "commands", "request", "answer", "settings", "states", "models"}),
+    frozenset({"prompt", "usage", "filters"}),
+    frozenset({"grok", "images", "dialects", "credentials"}),
+    frozenset({"exchange"}),
+    frozenset({"__init__"}),
+)
+"""From the bottom up. A module imports its own layer and those below; the packages of the fourth
+layer do not know one another."""
+SEPARATE = LAYERS[3]
+
+ONLY_IN = {
+    "h11": {"transports/connection.py"},
+    "httpcore": {"transports/upstream.py"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """What a file imports, by absolute names."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def room(path: Path) -> str:
+    """The part of grokproto that a file belongs to."""
+    return path.relative_to(ROOT / "grokproto").with_suffix("").parts[0]
+
+
+def layer(name: str) -> int:
+    """The layer of a part of grokproto."""
+    return next(index for index, names in enumerate(LAYERS) if name in names)
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_core_file(path: Path) -> None:
+    here = room(path)
+    for name in imports(path):
+        top = name.split(".")[0]
+        assert top not in IMPURE, f"{name} does I/O"
+        assert name not in IMPURE, f"{name} does I/O"
+        assert top in sys.stdlib_module_names | THIRD_PARTY | {"grokproto"}, name
+        parts = name.split(".")
+        if top == "grokproto" and len(parts) > 1:
+            assert layer(parts[1]) <= layer(here), f"{here} must not know {name}"
+            if here in SEPARATE and parts[1] in SEPARATE:
+                assert parts[1] == here, f"{here} and {parts[1]} meet in the exchange only"
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in BUILT_IN_IMPURE
+
+
+@pytest.mark.parametrize("path", HOST, ids=lambda path: str(path.relative_to(ROOT)))
+def test_host_file(path: Path) -> None:
+    here = str(path.relative_to(ROOT))
+    for name in imports(path):
+        for library, files in ONLY_IN.items():
+            if name.split(".")[0] == library:
+                assert here in files, f"{library} belongs into {files}"
+
+
+def test_core_imports_nothing_that_does_io() -> None:
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in CORE
+    ]
+    program = (
+        "import sys, msgspec, attrs\n"
+        "before = set(sys.modules)\n"
+        f"for name in {modules!r}: __import__(name)\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(result.stdout.split())
+    assert "grokproto.exchange" in loaded
+    assert not any(
+        name.split(".")[0] in ("trio", "h11", "httpcore", "transports") for name in loaded
+    )
+    assert not loaded & {"asyncio", "socket", "ssl", "sqlite3", "logging", "subprocess"}
+
+
+def test_names_are_all_known_to_the_layers() -> None:
+    assert {room(path) for path in CORE} == set().union(*LAYERS)

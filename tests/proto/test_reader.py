@@ -1,0 +1,219 @@
+"""`grokproto.grok.reader`, and with it `frames`, `search` and `pictures`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from grokproto import answer
+from grokproto.failures import FailureKind
+from grokproto.grok import reader as reader_module
+from grokproto.grok.reader import NEED_DATA, AnswerReader
+from tests.fixtures import build
+from tests.fixtures.load import STREAM_EXPECTATIONS, read_stream
+from tests.proto.reading import describe, drain, read
+from tests.strategies import single_bytes
+
+NAMES = sorted(STREAM_EXPECTATIONS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fixture(name: str) -> None:
+    assert describe(read([read_stream(name)])) == STREAM_EXPECTATIONS[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fixture_in_single_bytes(name: str) -> None:
+    data = read_stream(name)
+    assert read(single_bytes(data)) == read([data])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fixture_cut_once_anywhere(name: str) -> None:
+    data = read_stream(name)
+    whole = read([data])
+    for place in range(1, len(data), 7):
+        assert read([data[:place], data[place:]]) == whole
+
+
+def test_fixtures_are_as_built() -> None:
+    for name, (data, expected) in build.STREAM_FILES.items():
+        assert read_stream(name) == data
+        assert STREAM_EXPECTATIONS[name] == json.loads(json.dumps(expected))
+
+
+def test_object_is_given_out_at_its_closing_brace() -> None:
+    reader = AnswerReader()
+    data = read_stream("joined.ndjson")
+    first = data.index(b'"Brace {"')
+    end = data.index(b"}}}", first) + 3
+    reader.receive_data(data[: end - 1])
+    assert drain(reader) == []
+    reader.receive_data(data[end - 1 : end])
+    assert drain(reader) == [answer.Text("Brace {")]
+
+
+def test_object_before_a_begun_one_is_given_out() -> None:
+    reader = AnswerReader()
+    reader.receive_data(b'{"result":{"token":"a"}}{"result":{"to')
+    assert drain(reader) == [answer.Text("a")]
+
+
+def test_nothing_follows_the_end() -> None:
+    reader = AnswerReader()
+    reader.receive_data(read_stream("plain.ndjson"))
+    reader.receive_eof()
+    assert drain(reader)[-1] == answer.Ended()
+    reader.receive_eof()
+    reader.receive_data(read_stream("plain.ndjson"))
+    assert reader.next_event() is NEED_DATA
+    assert repr(NEED_DATA) == "NEED_DATA"
+
+
+def test_end_is_seen_before_it_comes() -> None:
+    for name in ("plain.ndjson", "sse.txt", "image_final_only.ndjson"):
+        reader = AnswerReader()
+        assert not reader.end_seen
+        reader.receive_data(read_stream(name))
+        assert reader.end_seen
+
+
+def test_end_by_close_without_an_end_mark_is_truncated() -> None:
+    events = read([read_stream("no_end_mark.ndjson")], framed=False)
+    assert describe(events)["error_kind"] == "truncated"
+    assert describe(events)["content"] == "Whole lines."
+    assert "without its end mark" in events[-1].failure.message  # type: ignore[union-attr]
+
+
+def test_end_by_close_with_an_end_mark_is_whole() -> None:
+    assert read([read_stream("plain.ndjson")], framed=False)[-1] == answer.Ended()
+
+
+def test_error_as_the_last_object_without_newline() -> None:
+    data = b'{"result":{"token":"a"}}\n{"error":{"code":8}} '
+    assert describe(read([data]))["error_kind"] == "rate_limited"
+
+
+def test_unknown_kinds_are_counted() -> None:
+    reader = AnswerReader()
+    reader.receive_data(read_stream("unknown_kinds.ndjson"))
+    assert reader.unknown_kinds == {"holoDeck": 2, "weather": 1, "novelty": 1}
+    assert reader.skipped == 0
+
+
+def test_unknown_kinds_are_bounded() -> None:
+    reader = AnswerReader()
+    for number in range(2 * reader_module.MAX_UNKNOWN):
+        reader.receive_data(b'{"result":{"kind%d":1}}\n' % number)
+    reader.receive_data(b'{"result":{"%b":1}}\n' % (b"x" * 5000))
+    assert len(reader.unknown_kinds) == reader_module.MAX_UNKNOWN
+    assert max(map(len, reader.unknown_kinds)) < 100
+
+
+def test_unknown_kind_in_damaged_text_is_not_named() -> None:
+    reader = AnswerReader()
+    reader.receive_data(b'{"result":{"kind\xff":1}}\n')
+    assert reader.unknown_kinds == {}
+
+
+def test_known_kinds_are_not_counted() -> None:
+    for name in ("plain.ndjson", "deepsearch.ndjson", "image_cached.ndjson", "upload.ndjson"):
+        reader = AnswerReader()
+        reader.receive_data(read_stream(name))
+        assert reader.unknown_kinds == {}
+
+
+def test_garbage_is_counted() -> None:
+    reader = AnswerReader()
+    reader.receive_data(read_stream("garbage_between.ndjson"))
+    assert reader.skipped == 9
+
+
+def test_comments_of_sse_are_no_garbage() -> None:
+    reader = AnswerReader()
+    reader.receive_data(read_stream("sse.txt"))
+    assert reader.skipped == 0
+
+
+def test_line_of_many_megabytes_in_small_reads() -> None:
+    text = "A" * 5_000_000 + '\\" {}'
+    data = b'{"result":{"token":"' + text.encode() + b'"}}\n'
+    pieces = [data[i : i + 1024] for i in range(0, len(data), 1024)]
+    events = read(pieces)
+    assert events == [answer.Text("A" * 5_000_000 + '" {}'), answer.Ended()]
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b"}" * 50, b'"}}' + b"x" * 200])
+def test_line_too_long(tail: bytes) -> None:
+    data = b'{"result":{"token":"ok"}}\n{"result":{"token":"' + b"y" * 200 + tail
+    whole = read([data], max_line_bytes=100)
+    assert whole[0] == answer.Text("ok")
+    assert isinstance(whole[1], answer.Failed)
+    assert "line of more than" in whole[1].failure.message
+    assert read(single_bytes(data), max_line_bytes=100) == whole
+
+
+def test_objects_on_a_long_line_come_out_before_it_is_too_long() -> None:
+    one = b'{"result":{"token":"a"}}'
+    data = one * 20 + b" " * 200 + one
+    whole = read([data], max_line_bytes=100)
+    assert [e for e in whole if isinstance(e, answer.Text)] == [answer.Text("a")] * 20
+    assert isinstance(whole[-1], answer.Failed)
+    assert read(single_bytes(data), max_line_bytes=100) == whole
+
+
+def test_sse_prefix_does_not_count() -> None:
+    one = b'{"result":{"token":"aaaa"}}'
+    for data in (b"data:" + one + b"\n", b"data:" + one, b"data:" + one + b" \n"):
+        whole = read([data], max_line_bytes=len(one) + 1)
+        assert whole == [answer.Text("aaaa"), answer.Ended()]
+        assert read(single_bytes(data), max_line_bytes=len(one) + 1) == whole
+
+
+def test_object_too_long_that_ends_in_the_same_read() -> None:
+    data = b'  {"result":{"token":"aaaaaaaaaa"}}{"result":{"token":"b"}}\n'
+    whole = read([data], max_line_bytes=30)
+    assert [type(e) for e in whole] == [answer.Failed]
+    assert read(single_bytes(data), max_line_bytes=30) == whole
+
+
+def test_deep_nesting_is_passed_over() -> None:
+    deep = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"
+    events = read([deep + read_stream("plain.ndjson")])
+    assert describe(events) == STREAM_EXPECTATIONS["plain.ndjson"]
+
+
+def test_results_are_bounded() -> None:
+    many = [build.page(f"https://example.com/{n}", "") for n in range(3000)]
+    events = read([build.lines(build.pages(*many), build.token("x"))])
+    assert len(describe(events)["search_results"]) == reader_module.MAX_RESULTS  # type: ignore[arg-type]
+
+
+def test_citations_are_bounded() -> None:
+    cards = [build.card(cardType="citation_card", url=f"https://e.com/{n}") for n in range(2100)]
+    events = read([build.lines(*cards, build.token("x"))])
+    assert len(describe(events)["citations"]) == reader_module.MAX_RESULTS  # type: ignore[arg-type]
+
+
+def test_pictures_are_bounded() -> None:
+    drawings = [build.drawing(build.picture(n), 100) for n in range(100)]
+    assert len(describe(read([build.lines(*drawings)]))["images"]) == 64  # type: ignore[arg-type]
+
+
+def test_repair_is_given_up_for_very_long_answers() -> None:
+    text = "z" * (reader_module.MAX_REPAIR - 1)
+    frames = [build.token(text), build.token("yy"), build.message(text + "yy and more")]
+    assert describe(read([build.lines(*frames)]))["content"] == text + "yy"
+
+
+def test_more_than_one_other_answer_is_bounded() -> None:
+    others = [build.token("no", sideBySideIndex=1, responseId=f"other-{n}") for n in range(40)]
+    frames = [*others, build.token("no", sideBySideIndex=2, responseId=7), build.token("yes")]
+    assert describe(read([build.lines(*frames)]))["content"] == "yes"
+
+
+def test_result_and_error_on_one_line_is_an_error() -> None:
+    events = read([b'{"result":{"token":"a"},"error":{"code":13,"message":"b"}}\n'])
+    assert [type(e) for e in events] == [answer.Failed]
+    assert events[0].failure.kind is FailureKind.UPSTREAM  # type: ignore[union-attr]
