@@ -7,6 +7,8 @@ that it does depends on what it is asked, and it can do wrong whatever the real 
     simulator = Simulator()
     listening = await nursery.start(simulator.run)
     ... GROK_BASE_URL=listening.url ...
+    simulator.site.faults.order(FaultKind.CUT)
+    await simulator.site.wait_for(lambda: simulator.site.cancelled == 1)
 
 `python -m transports.simulator` runs one by itself.
 """
@@ -14,6 +16,7 @@ that it does depends on what it is asked, and it can do wrong whatever the real 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
@@ -23,7 +26,7 @@ from .frames import Style
 from .site import Received, Site
 from .stream import Delivery
 
-__all__ = ["Delivery", "Fault", "FaultKind", "Received", "Simulator", "Style"]
+__all__ = ["Delivery", "Fault", "FaultKind", "Received", "Simulator", "Site", "Style"]
 
 
 class Simulator:
@@ -44,6 +47,14 @@ class Simulator:
         self.errors: list[BaseException] = []
         """What went wrong in the simulator itself."""
         self._server = Server(self.site, on_error=self.errors.append)
+        self._listening: Listening | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where all the far ends are, once it runs."""
+        if self._listening is None:
+            raise RuntimeError("the simulator does not run yet")
+        return self._listening.url
 
     async def run(
         self,
@@ -52,5 +63,24 @@ class Simulator:
         *,
         task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until cancelled."""
-        await self._server.run(host, port, task_status=task_status)
+        """Serve until cancelled.
+
+        Raises:
+            OSError: It cannot listen there.
+        """
+
+        def started(listening: Listening) -> None:
+            self._listening = listening
+            task_status.started(listening)
+
+        await self._server.run(host, port, task_status=_Started(started))
+
+
+class _Started:
+    """A task status that tells a function."""
+
+    def __init__(self, tell: Callable[[Any], None]) -> None:
+        self._tell = tell
+
+    def started(self, value: Any = None) -> None:
+        self._tell(value)

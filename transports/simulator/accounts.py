@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ DEFAULT_QUOTAS: dict[str, tuple[int, float]] = {
     "grok-latest": (20, 7200.0),
     "grok-3": (20, 7200.0),
     "DEEPSEARCH": (10, 86400.0),
+    "DEEPERSEARCH": (3, 86400.0),
     "REASONING": (10, 86400.0),
 }
 """Calls, and seconds of the window, by the name of the quota."""
@@ -49,9 +51,14 @@ class Account:
     most_in_flight: int = 0
     refused: int = 0
     """Questions that its quota refused."""
+    paths: Counter[str] = attrs.field(factory=Counter)
+    """Calls of any kind, by path."""
     windows: dict[str, Window] = attrs.field(factory=dict)
+    """By the name of the quota. Ask `Accounts.window`, which keeps them up to date."""
     files: set[str] = attrs.field(factory=set)
-    pictures: set[str] = attrs.field(factory=set)
+    """Ids of what it has uploaded."""
+    pictures: dict[str, int] = attrs.field(factory=dict)
+    """What it has drawn: the seed of each picture, by path."""
 
 
 class Accounts:
@@ -70,11 +77,7 @@ class Accounts:
         """The cookies of a new guest."""
         number = next(self._numbers)
         self.guests.add(f"{_GUEST}{number}")
-        return {
-            "x-anonuserid": f"{number}",
-            "x-challenge": f"challenge-{number}",
-            "x-signature": f"signature-{number}",
-        }
+        return _guest_cookies(str(number))
 
     def find(self, cookies: dict[str, str]) -> Account | None:
         """Whose cookies these are; None for nobody's."""
@@ -82,12 +85,13 @@ class Accounts:
         if not name:
             number = cookies.get("x-anonuserid", "")
             name = f"{_GUEST}{number}"
-            if name not in self.guests or cookies.get("x-signature") != f"signature-{number}":
+            known = name in self.guests
+            if not known or _guest_cookies(number).items() - cookies.items():
                 return None
         return self.get(name)
 
     def get(self, name: str) -> Account:
-        """An account by its cookie's value."""
+        """An account by its cookie's value; a guest's is `guest:` and its `x-anonuserid`."""
         return self.by_name.setdefault(name, Account(name))
 
     def window(self, account: Account, quota: str) -> Window:
@@ -126,13 +130,22 @@ class Accounts:
         return described
 
 
+def _guest_cookies(number: str) -> dict[str, str]:
+    return {
+        "x-anonuserid": number,
+        "x-challenge": f"challenge-{number}",
+        "x-signature": f"signature-{number}",
+    }
+
+
 def name_quota(payload: dict[str, Any]) -> str:
     """Which quota a question, or a question about quotas, is about."""
     kind = payload.get("requestKind")
-    if kind in ("DEEPSEARCH", "REASONING"):
+    if kind in ("DEEPSEARCH", "DEEPERSEARCH", "REASONING"):
         return str(kind)
-    if payload.get("deepsearchPreset"):
-        return "DEEPSEARCH"
+    preset = payload.get("deepsearchPreset")
+    if preset:
+        return "DEEPERSEARCH" if preset == "deeper" else "DEEPSEARCH"
     if payload.get("isReasoning") is True:
         return "REASONING"
     return str(payload.get("modeId") or payload.get("modelName") or "grok-3")

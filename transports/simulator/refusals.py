@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .faults import FaultKind
+from .faults import FaultKind, WholeAnswer
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -22,15 +22,22 @@ def _error(code: int, message: str) -> bytes:
     return msgspec.json.encode({"error": {"code": code, "message": message, "details": []}})
 
 
-LIMIT = (429, JSON_HEADERS, _error(8, "Too many requests"))
-UNAUTHENTICATED = (
+LIMIT: WholeAnswer = (429, JSON_HEADERS, _error(8, "Too many requests"))
+UNAUTHENTICATED: WholeAnswer = (
     401,
     JSON_HEADERS,
     _error(16, "No session for this cookie. [WKE=unauthenticated:invalid-credentials]"),
 )
-BLOCKED = (403, JSON_HEADERS, _error(7, "No entry. [WKE=unauthorized:blocked-user]"))
+BLOCKED: WholeAnswer = (403, JSON_HEADERS, _error(7, "No entry. [WKE=unauthorized:blocked-user]"))
+NOT_FOUND: WholeAnswer = (404, JSON_HEADERS, _error(5, "There is nothing here."))
 
-REFUSALS: dict[FaultKind, tuple[int, Headers, bytes]] = {
+
+def reject(message: str) -> WholeAnswer:
+    """The answer to a request that is wrong in itself."""
+    return (400, JSON_HEADERS, _error(3, message))
+
+
+REFUSALS: dict[FaultKind, WholeAnswer] = {
     FaultKind.BLOCK_PAGE: (403, _HTML_HEADERS, _CHALLENGE),
     FaultKind.ANTI_BOT: (403, JSON_HEADERS, _error(7, "Stopped by anti-bot rules.")),
     FaultKind.DEAD_COOKIE: UNAUTHENTICATED,
@@ -43,7 +50,7 @@ REFUSALS: dict[FaultKind, tuple[int, Headers, bytes]] = {
         b"<html><head><title>502 Bad Gateway</title></head><body></body></html>",
     ),
     FaultKind.OVERLOADED: (503, JSON_HEADERS, _error(14, "We are under heavy load.")),
-    FaultKind.REDIRECT: (302, (("location", "http://127.0.0.1:9/elsewhere"),), b""),
+    FaultKind.REDIRECT: (302, (("location", "/elsewhere"),), b""),
     FaultKind.NO_CONTENT: (204, (), b""),
     FaultKind.EMPTY: (200, JSON_HEADERS, b""),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import itertools
 import re
 from collections import Counter, deque
@@ -13,17 +14,30 @@ import attrs
 import msgspec
 import trio
 
-from ..connection import HTTPRequest
+from ..connection import ClientLeftError, HTTPRequest
 from .accounts import Account, Accounts, name_quota
-from .faults import FaultKind, FaultScript
-from .frames import END, AnswerBuilder, Style, frame_bytes
+from .faults import CONVERSATIONS, Fault, FaultKind, FaultScript, WholeAnswer
+from .frames import AnswerBuilder, Style
+from .framing import END, frame_bytes
+from .hosts import ImageHosts
 from .pictures import draw_png
-from .refusals import BLOCKED, JSON_HEADERS, LIMIT, REFUSALS, UNAUTHENTICATED
-from .stream import Delivery, send_answer
+from .refusals import (
+    BLOCKED,
+    JSON_HEADERS,
+    LIMIT,
+    NOT_FOUND,
+    REFUSALS,
+    UNAUTHENTICATED,
+    reject,
+)
+from .stream import Answer, Delivery, break_unread, cut_body, send_answer
 
 _BODY_LIMIT = 64 * 1024 * 1024
 _MAX_RECEIVED = 1000
-_PICTURES = 2
+_MAX_RECEIVED_BODY = 1024 * 1024
+_MAX_PATHS = 10_000
+"""Different paths that are counted; clients may make up any number."""
+_MAX_FILES = 4
 _FOLLOW_UP = re.compile(r"/rest/app-chat/conversations/[^/]+/responses")
 
 
@@ -35,7 +49,8 @@ class Received:
     path: str
     headers: dict[str, str]
     body: Any
-    """Decoded where it is JSON."""
+    """Decoded where it is JSON; None where it is longer than a megabyte."""
+    account: str | None = None
 
 
 class Site:
@@ -45,6 +60,7 @@ class Site:
         self, clock: Callable[[], float], quotas: dict[str, tuple[int, float]] | None = None
     ) -> None:
         self.accounts = Accounts(clock, quotas)
+        self.hosts = ImageHosts()
         self.faults = FaultScript()
         self.style = Style()
         self.delivery = Delivery()
@@ -54,95 +70,139 @@ class Site:
         """`GET /` sets the cookies of a guest."""
         self.has_upload_file = True
         """`upload-file` is there; otherwise only the older call is."""
-        self.keys_of_hosts = True
-        """The image hosts take uploads."""
         self.calls: Counter[str] = Counter()
         """Calls by path."""
         self.received: deque[Received] = deque(maxlen=_MAX_RECEIVED)
+        self.open_calls = 0
+        """Calls of any kind that are being answered."""
         self.in_flight = 0
-        """Questions being answered."""
+        """Questions that are being answered."""
+        self.most_in_flight = 0
         self.cancelled = 0
-        """Answers that were not taken to their end."""
+        """Calls of any kind whose client left before their end."""
+        self.cancelled_paths: Counter[str] = Counter()
+        """The same, by path."""
+        self.bytes_sent = 0
+        """Of bodies, as they went out."""
         self._numbers = itertools.count(1)
-        self._hosted: dict[str, bytes] = {}
-        self._fetchable: dict[str, bytes] = {}
+        self._news = trio.lowlevel.ParkingLot()
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until something holds that depends on the counters here. Give it a deadline."""
+        while not condition():
+            await self._news.park()
 
     async def __call__(self, http: HTTPRequest) -> None:
         """Answer one call; give it up when whoever calls leaves."""
-        with trio.CancelScope() as scope:
-            http.watch(scope)
-            await self._dispatch(http)
+        self.open_calls += 1
+        left = False
+        try:
+            with trio.CancelScope() as scope:
+                http.watch(scope)
+                await self._dispatch(http)
+            left = scope.cancelled_caught
+        except ClientLeftError:
+            left = True
+            raise
+        finally:
+            self.open_calls -= 1
+            if left:
+                self.cancelled += 1
+                self._tally(self.cancelled_paths, http.path)
+            self._news.unpark_all()
 
     async def _dispatch(self, http: HTTPRequest) -> None:
+        account = self.accounts.find(_read_cookies(http))
+        name = account.name if account else None
+        unread = self.faults.take_unread(http.path, name)
+        if unread is not None:
+            self._note(http, account, None)
+            await break_unread(http, unread)
+            return
         body = await http.receive_body(_BODY_LIMIT)
         try:
             decoded: Any = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             decoded = body
-        self.calls[http.path] += 1
-        self.received.append(Received(http.method, http.path, dict(http.headers.items()), decoded))
+        self._note(http, account, decoded if len(body) <= _MAX_RECEIVED_BODY else None)
         payload: dict[str, Any] = decoded if isinstance(decoded, dict) else {}
-        account = self.accounts.find(_read_cookies(http))
-        fault = self.faults.take(
-            http.path, account.name if account else None, str(payload.get("message", ""))
-        )
-        if fault in REFUSALS:
-            await http.respond(*REFUSALS[fault])
+        fault = self.faults.take(http.path, name, payload)
+        kind = None if fault is None else fault.kind
+        whole = _find_refusal(fault) or self._find_public(http, body)
+        if whole is None and (account is None or account.dead):
+            whole = UNAUTHENTICATED
+        if whole is None and account is not None and account.blocked:
+            whole = BLOCKED
+        if whole is not None:
+            await self._respond(http, whole, kind)
             return
+        assert account is not None
         match http.method, http.path:
-            case "GET", "/":
-                await self._home(http)
-            case "POST", "/api/v1/upload" | "/api/1/upload":
-                await self._host(http, body)
-            case "GET", path if path in self._hosted:
-                await http.respond(200, (("content-type", "image/png"),), self._hosted[path])
-            case _ if account is None or account.dead:
-                await http.respond(*UNAUTHENTICATED)
-            case _ if account.blocked:
-                await http.respond(*BLOCKED)
-            case _:
-                await self._dispatch_account(http, account, payload, fault)
-
-    async def _dispatch_account(
-        self, http: HTTPRequest, account: Account, payload: dict[str, Any], fault: FaultKind | None
-    ) -> None:
-        match http.method, http.path:
-            case "POST", "/rest/app-chat/conversations/new":
-                await self._converse(http, account, payload, fault)
-            case "POST", path if _FOLLOW_UP.fullmatch(path):
-                await self._converse(http, account, payload, fault, flat=True)
+            case "POST", path if path == CONVERSATIONS or _FOLLOW_UP.fullmatch(path):
+                await self._converse(http, account, payload, kind, flat=path != CONVERSATIONS)
             case "POST", "/rest/app-chat/upload-file" if self.has_upload_file:
-                await self._upload(http, account, payload)
+                await self._respond(http, self._upload(account, payload), kind)
             case "POST", "/api/rpc" if payload.get("rpc") == "uploadFile":
-                await self._upload(http, account, payload.get("req") or {})
+                await self._respond(http, self._upload(account, payload.get("req")), kind)
             case "POST", "/rest/rate-limits":
                 limits = self.accounts.describe_limits(account, name_quota(payload))
-                await self._json(http, limits)
+                await self._respond(http, _json(limits), kind)
             case "GET", path if path[1:] in account.pictures:
-                picture = self._fetchable[path[1:]]
-                await http.respond(200, (("content-type", "image/png"),), picture)
+                picture = draw_png(account.pictures[path[1:]])
+                await self._respond(http, (200, (("content-type", "image/png"),), picture), kind)
             case _:
-                await http.respond(404, JSON_HEADERS, b'{"code":5,"message":"Not found"}')
+                await self._respond(http, NOT_FOUND, kind)
 
-    async def _json(self, http: HTTPRequest, value: Any) -> None:
-        await http.respond(200, JSON_HEADERS, msgspec.json.encode(value))
+    def _note(self, http: HTTPRequest, account: Account | None, body: Any) -> None:
+        self._tally(self.calls, http.path)
+        name = None
+        if account is not None:
+            name = account.name
+            self._tally(account.paths, http.path)
+        headers = dict(http.headers.items())
+        self.received.append(Received(http.method, http.path, headers, body, name))
+        self._news.unpark_all()
 
-    async def _home(self, http: HTTPRequest) -> None:
+    def _tally(self, counter: Counter[str], path: str) -> None:
+        if path in counter or len(counter) < _MAX_PATHS:
+            counter[path] += 1
+
+    def _count_bytes(self, count: int) -> None:
+        self.bytes_sent += count
+        self._news.unpark_all()
+
+    async def _respond(
+        self, http: HTTPRequest, whole: WholeAnswer, kind: FaultKind | None = None
+    ) -> None:
+        """Send a whole answer; where a fault is ordered, as a body that can break."""
+        status, headers, body = whole
+        if kind is None or kind is FaultKind.ANSWER or kind in REFUSALS:
+            self._count_bytes(len(body))
+            await http.respond(status, headers, body)
+            return
+        answer = Answer(cut_body(body), status, headers)
+        await send_answer(http, answer, self.delivery, kind, self._count_bytes)
+
+    def _find_public(self, http: HTTPRequest, body: bytes) -> WholeAnswer | None:
+        """What needs no account."""
+        if (http.method, http.path) != ("GET", "/"):
+            return self.hosts.answer(http, body)
         headers = [("content-type", "text/html")]
         if self.gives_guests:
-            cookies = self.accounts.make_guest()
-            headers += [
-                ("set-cookie", f"{name}={value}; Path=/; HttpOnly")
-                for name, value in cookies.items()
-            ]
-        await http.respond(200, headers, b"<!doctype html><title>Grok, simulated</title>")
+            cookies = self.accounts.make_guest().items()
+            headers += [("set-cookie", f"{name}={v}; Path=/; HttpOnly") for name, v in cookies]
+        return (200, tuple(headers), b"<!doctype html><title>Grok, simulated</title>")
 
-    async def _upload(self, http: HTTPRequest, account: Account, file: dict[str, Any]) -> None:
-        number = next(self._numbers)
-        identity = f"00000000-0000-4000-9003-{number:012d}"
+    def _upload(self, account: Account, file: Any) -> WholeAnswer:
+        content = file.get("content") if isinstance(file, dict) else None
+        try:
+            if not isinstance(content, str) or not binascii.a2b_base64(content, strict_mode=True):
+                return reject("content is missing")
+        except ValueError:  # such as a data: prefix, which the site does not take either
+            return reject("content is not base64")
+        identity = f"00000000-0000-4000-9003-{next(self._numbers):012d}"
         account.files.add(identity)
-        await self._json(
-            http,
+        return _json(
             {
                 "fileMetadataId": identity,
                 "fileMimeType": file.get("fileMimeType"),
@@ -150,26 +210,8 @@ class Site:
                 "fileUri": f"users/simulated/{identity}/content",
                 "parsedFileUri": "",
                 "fileSource": "SELF_UPLOAD_FILE_SOURCE",
-            },
+            }
         )
-
-    async def _host(self, http: HTTPRequest, body: bytes) -> None:
-        field = b'name="file"' if http.path == "/api/v1/upload" else b'name="source"'
-        key = http.headers.get("authorization") or http.headers.get("x-api-key")
-        start = body.find(b"\r\n\r\n")
-        end = body.rfind(b"\r\n--")
-        if not self.keys_of_hosts or not key or field not in body[:1000] or start < 0 or end < 0:
-            await http.respond(400, JSON_HEADERS, b'{"error":"no upload"}')
-            return
-        path = f"/hosted/{next(self._numbers)}.png"
-        self._hosted[path] = body[start + 4 : end]
-        url = f"http://{http.headers.get('host')}{path}"
-        answer = (
-            {"image": {"url": url}}
-            if http.path == "/api/1/upload"
-            else {"data": {"links": {"url": url}}}
-        )
-        await self._json(http, answer)
 
     # Answers
 
@@ -178,62 +220,82 @@ class Site:
         http: HTTPRequest,
         account: Account,
         payload: dict[str, Any],
-        fault: FaultKind | None,
+        kind: FaultKind | None,
         *,
-        flat: bool = False,
+        flat: bool,
     ) -> None:
-        strange = [f for f in payload.get("fileAttachments") or () if f not in account.files]
-        if strange:
-            await http.respond(400, JSON_HEADERS, b'{"code":3,"message":"No such attachment"}')
+        wrong = _find_mistake(account, payload)
+        if wrong is not None:
+            await self._respond(http, wrong)
             return
         if not self.accounts.take(account, name_quota(payload)):
-            await http.respond(*LIMIT)
+            await self._respond(http, LIMIT)
             return
+        framing = self.style.framing
+
+        def encode(frame: dict[str, Any]) -> bytes:
+            if flat and "result" in frame:
+                frame = {"result": frame["result"]["response"]}
+            return frame_bytes(frame, framing)
+
         if self.replay is not None:
-            lines = self.replay
+            answer = Answer(self.replay)
             delivery = attrs.evolve(self.delivery, lines_per_write=1)
         else:
-            lines = list(self._build_lines(account, payload, flat=flat))
+            frames = self._build(account, payload)
+            lines = [encode(f) for f in frames if not flat or "response" in f["result"]]
+            answer = Answer([*lines, END.get(framing, b"")], encode=encode)
             delivery = self.delivery
         with self._count(account):
-            await send_answer(http, lines, delivery, fault)
+            await send_answer(http, answer, delivery, kind, self._count_bytes)
 
-    def _build_lines(
-        self, account: Account, payload: dict[str, Any], *, flat: bool
-    ) -> Iterator[bytes]:
+    def _build(self, account: Account, payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
         number = next(self._numbers)
-        paths = [
-            f"users/simulated/generated/{number}-{index}/image.png" for index in range(_PICTURES)
-        ]
+        names = [f"{number}-{index}" for index in range(self.style.pictures)]
+        paths = [f"users/simulated/generated/{name}/image.png" for name in names]
         builder = AnswerBuilder(payload, self.style, paths, number)
         if builder.draws:
             for index, path in enumerate(paths):
-                account.pictures.add(path)
-                self._fetchable[path] = draw_png(number * _PICTURES + index)
-        framing = self.style.framing
-        for frame in builder.frames():
-            result = frame["result"]
-            if flat:
-                if "response" not in result:
-                    continue
-                yield frame_bytes({"result": result["response"]}, framing)
-            else:
-                yield frame_bytes(frame, framing)
-        yield END.get(framing, b"")
+                account.pictures[path] = number * len(paths) + index
+        return builder.frames()
 
     @contextmanager
     def _count(self, account: Account) -> Iterator[None]:
         self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         account.in_flight += 1
         account.most_in_flight = max(account.most_in_flight, account.in_flight)
-        taken = False
+        self._news.unpark_all()
         try:
             yield
-            taken = True
         finally:
             self.in_flight -= 1
             account.in_flight -= 1
-            self.cancelled += not taken
+
+
+def _find_refusal(fault: Fault | None) -> WholeAnswer | None:
+    if fault is None:
+        return None
+    return fault.answer or REFUSALS.get(fault.kind)
+
+
+def _find_mistake(account: Account, payload: dict[str, Any]) -> WholeAnswer | None:
+    """What is wrong with a question."""
+    message = payload.get("message")
+    files = payload.get("fileAttachments") or []
+    if not isinstance(message, str) or not message:
+        return reject("there is no message")
+    if not isinstance(files, list) or len(files) > _MAX_FILES:
+        return reject(f"fileAttachments takes {_MAX_FILES} ids")
+    if any(file not in account.files for file in files):
+        return reject("there is no such attachment")
+    if not (payload.get("modelName") or payload.get("modeId") or payload.get("modelMode")):
+        return reject("no model is named")
+    return None
+
+
+def _json(value: Any) -> WholeAnswer:
+    return (200, JSON_HEADERS, msgspec.json.encode(value))
 
 
 def _read_cookies(http: HTTPRequest) -> dict[str, str]:

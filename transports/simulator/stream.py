@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Protocol
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
-import brotli
 import trio
-import zstandard
 
 from ..connection import HTTPRequest
+from .coding import build_compressor
+from .damage import HALVED, Encode, damage
 from .faults import FaultKind
+from .framing import frame_bytes
+from .refusals import JSON_HEADERS, Headers
 
-_GARBAGE = (b"<html>no json</html>\n", b'{"result":\n', b"\xff\xfe\x00\n", b"[1,2]\n", b"\n")
-_ENDLESS = b"x" * 65536
-_ERROR_LINE = b'{"error":{"code":13,"message":"the simulation ends here","details":[]}}\n'
-_LIMIT_LINE = b'{"error":{"code":8,"message":"Too many requests","details":[]}}\n'
-_ERROR_FRAME = (
-    b'{"result":{"response":{"error":{"message":"simulated","internalError":{},'
-    b'"severity":"STREAM_ERROR_SEVERITY_%b"}}}}\n'
-)
-_LAST_LINES = {
-    FaultKind.ERROR_LINE: _ERROR_LINE,
-    FaultKind.ERROR_FATAL: _ERROR_FRAME % b"FATAL",
-    FaultKind.LIMIT_IN_STREAM: _LIMIT_LINE,
-}
+_GZIPPED = frozenset({FaultKind.TRUNCATED_GZIP, FaultKind.BAD_GZIP, FaultKind.BOMB})
+_NO_GZIP = b"\0" * 64
+_PIECES = 10
+"""Into as many an answer is cut that has no lines, so that it can break in its middle."""
 
 
 @attrs.frozen
@@ -34,169 +26,180 @@ class Delivery:
     """How the bytes of an answer are sent."""
 
     pace: float = 0.0
-    """Seconds between two lines."""
+    """Seconds between two writes of lines."""
     lines_per_write: int = 1
     """0 for all at once."""
     cut: int | None = None
-    """Bytes in a write, instead of lines."""
+    """Bytes in a write, instead of lines. They are cut after compression."""
     coding: str = "identity"
-    """identity, gzip, br or zstd."""
+    """One of `coding.CODINGS`; used whether or not the client accepts it."""
+    drip: float = 0.0
+    """Seconds between two bytes where the fault `DRIP` is ordered."""
 
 
-class _Compressor(Protocol):
-    def compress(self, data: bytes) -> bytes: ...
-    def finish(self) -> bytes: ...
+@attrs.frozen
+class Answer:
+    """What is to be sent, if nothing goes wrong."""
+
+    lines: Iterable[bytes]
+    status: int = 200
+    headers: Headers = JSON_HEADERS
+    encode: Encode = lambda frame: frame_bytes(frame, "lines")
+    """Makes bytes of a frame, for faults that add some."""
 
 
-class _Identity:
-    def compress(self, data: bytes) -> bytes:
-        return data
-
-    def finish(self) -> bytes:
-        return b""
+def cut_body(body: bytes) -> list[bytes]:
+    """A body without lines, in pieces that can stand for them."""
+    size = max(1, -(-len(body) // _PIECES))
+    return [body[start : start + size] for start in range(0, len(body), size)]
 
 
-class _Gzip:
-    def __init__(self) -> None:
-        self._object = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+class _Outlet:
+    """A response that may break HTTP's rules, and counts what it sends.
 
-    def compress(self, data: bytes) -> bytes:
-        return self._object.compress(data) + self._object.flush(zlib.Z_SYNC_FLUSH)
+    Args:
+        http: The request to answer.
+        count: Told the bytes of body that were sent.
+        raw: Send the head and the body as they are. Such a body ends with the connection.
+    """
 
-    def finish(self) -> bytes:
-        return self._object.flush()
+    def __init__(self, http: HTTPRequest, count: Callable[[int], None], *, raw: bool) -> None:
+        self._http = http
+        self._count = count
+        self._raw = raw
 
+    async def send_head(self, status: int, headers: list[tuple[str, str]]) -> None:
+        if not self._raw:
+            await self._http.send_response(status, headers)
+            return
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        await self._http.send_raw(f"HTTP/1.1 {status} Simulated\r\n{fields}\r\n".encode("latin-1"))
 
-class _Brotli:
-    def __init__(self) -> None:
-        self._object = brotli.Compressor(quality=1)
+    async def send(self, data: bytes) -> None:
+        if not data:
+            return
+        await (self._http.send_raw(data) if self._raw else self._http.send_data(data))
+        self._count(len(data))
 
-    def compress(self, data: bytes) -> bytes:
-        return bytes(self._object.process(data) + self._object.flush())
-
-    def finish(self) -> bytes:
-        return bytes(self._object.finish())
-
-
-class _Zstd:
-    def __init__(self) -> None:
-        self._object = zstandard.ZstdCompressor().compressobj()
-
-    def compress(self, data: bytes) -> bytes:
-        return self._object.compress(data) + self._object.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-
-    def finish(self) -> bytes:
-        return self._object.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)
-
-
-_COMPRESSORS: dict[str, type[_Identity | _Gzip | _Brotli | _Zstd]] = {
-    "identity": _Identity,
-    "gzip": _Gzip,
-    "br": _Brotli,
-    "zstd": _Zstd,
-}
+    async def end(self) -> None:
+        if self._raw:
+            self._http.abort()
+        else:
+            await self._http.end_response()
 
 
 async def send_answer(
-    http: HTTPRequest, lines: Iterable[bytes], delivery: Delivery, fault: FaultKind | None
+    http: HTTPRequest,
+    answer: Answer,
+    delivery: Delivery,
+    kind: FaultKind | None,
+    count: Callable[[int], None],
 ) -> None:
-    """Send an answer, with a fault in it if one is given."""
-    if fault in (FaultKind.RESET_BEFORE_HEAD, FaultKind.STALL_BEFORE_HEAD):
-        await _break(http, fault)
+    """Send an answer, with a fault in it if one is given.
+
+    Args:
+        http: The request to answer. It is done with afterwards.
+        answer: What to send.
+        delivery: How to send it.
+        kind: What shall go wrong.
+        count: Told the bytes of body that were sent, write by write.
+    """
+    if await _break_before_head(http, kind):
         return
-    coding = "gzip" if fault in (FaultKind.TRUNCATED_GZIP, FaultKind.BOMB) else delivery.coding
-    headers = [("content-type", "application/json"), ("cache-control", "no-cache")]
+    lines = damage(answer.lines, kind, answer.encode)
+    coding = "gzip" if kind in _GZIPPED else delivery.coding
+    headers = [*answer.headers, ("cache-control", "no-cache")]
+    raw = True
+    match kind:
+        case FaultKind.END_BY_CLOSE | FaultKind.EARLY_END_BY_CLOSE:
+            headers.append(("connection", "close"))
+        case FaultKind.WRONG_LENGTH:
+            headers.append(("content-length", "1000000000"))
+        case FaultKind.SHORT_LENGTH:
+            coding = "identity"
+            body = b"".join(lines)
+            lines = iter((body,))
+            headers.append(("content-length", str(len(body) // 2)))
+        case _:
+            raw = False
     if coding != "identity":
         headers.append(("content-encoding", coding))
-    if fault in (FaultKind.CUT, FaultKind.CLOSE, FaultKind.TRUNCATED_GZIP):
-        headers.append(("connection", "close"))
-    if fault is FaultKind.WRONG_LENGTH:
-        headers.append(("content-length", "1000000"))
-    if fault is FaultKind.HUGE_HEADERS:
+    if kind is FaultKind.HUGE_HEADERS:
         headers += [(f"x-filler-{n}", "x" * 4000) for n in range(64)]
-    await http.send_response(200, headers)
-    if fault in (FaultKind.RESET_AFTER_HEAD, FaultKind.STALL_AFTER_HEAD):
-        await _break(http, fault)
-        return
-    if fault is FaultKind.DRIP:
+    if kind is FaultKind.DRIP:
         delivery = attrs.evolve(delivery, cut=1)
-    compressor = _COMPRESSORS[coding]()
-    async for data in _deliver(_damage(lines, fault), delivery):
-        await http.send_data(compressor.compress(data))
-    if fault in _ENDINGS:
-        await _break(http, fault)
+    outlet = _Outlet(http, count, raw=raw)
+    await outlet.send_head(answer.status, headers)
+    if kind in (FaultKind.RESET_AFTER_HEAD, FaultKind.STALL_AFTER_HEAD):
+        await _break(http, kind)
         return
-    await http.send_data(compressor.finish())
-    await http.end_response()
+    compressor = build_compressor(coding)
+    for number, data in enumerate(_batch(lines, delivery.lines_per_write)):
+        if number and delivery.pace:
+            await trio.sleep(delivery.pace)
+        else:
+            await trio.lowlevel.checkpoint()
+        for piece in _cut(compressor.compress(data), delivery.cut):
+            await outlet.send(piece)
+            if kind is FaultKind.DRIP and delivery.drip:
+                await trio.sleep(delivery.drip)
+    if kind is FaultKind.BAD_GZIP:
+        await outlet.send(_NO_GZIP)
+    if kind in _BROKEN:
+        await _break(http, kind)
+        return
+    if kind not in (FaultKind.TRUNCATED_GZIP, FaultKind.BAD_GZIP):
+        await outlet.send(compressor.finish())
+    await outlet.end()
 
 
-_ENDINGS = frozenset(
-    {
-        FaultKind.RESET,
-        FaultKind.STALL,
-        FaultKind.CUT,
-        FaultKind.CLOSE,
-        FaultKind.TRUNCATED_GZIP,
-        FaultKind.WRONG_LENGTH,
-    }
-)
+_BROKEN = (HALVED | {FaultKind.CUT}) - {
+    FaultKind.EARLY_END,
+    FaultKind.EARLY_END_BY_CLOSE,
+    FaultKind.TRUNCATED_GZIP,
+    FaultKind.BAD_GZIP,
+}
 
 
-async def _break(http: HTTPRequest, fault: FaultKind) -> None:
-    if fault.value.startswith("stall"):
+async def _break_before_head(http: HTTPRequest, kind: FaultKind | None) -> bool:
+    match kind:
+        case (
+            FaultKind.RESET_BEFORE_BODY
+            | FaultKind.STALL_BEFORE_BODY
+            | FaultKind.RESET_BEFORE_HEAD
+            | FaultKind.STALL_BEFORE_HEAD
+        ):
+            await _break(http, kind)
+        case FaultKind.RESET_IN_HEAD:
+            await http.send_raw(b"HTTP/1.1 200 OK\r\ncontent-ty")
+            await _break(http, kind)
+        case FaultKind.NOT_HTTP:
+            await http.send_raw(b"\x15\x03\x01\x00\x02no HTTP\r\n\r\n")
+            await _break(http, kind)
+        case _:
+            return False
+    return True
+
+
+async def _break(http: HTTPRequest, kind: FaultKind) -> None:
+    if kind.value.startswith("stall"):
         await trio.sleep_forever()  # until the client leaves
-    http.abort(reset=fault.value.startswith("reset"))
+    http.abort(reset=kind.value.startswith("reset"))
 
 
-def _damage(lines: Iterable[bytes], fault: FaultKind | None) -> Iterator[bytes]:
-    """The lines up to where the fault is, or with the fault in them."""
-    whole = list(lines)
-    middle = max(4, len(whole) // 2)
-    if fault in _LAST_LINES:
-        yield from whole[:middle]
-        yield _LAST_LINES[fault]
-    elif fault is FaultKind.GARBAGE:
-        for index, line in enumerate(whole):
-            yield _GARBAGE[index % len(_GARBAGE)]
-            yield line
-    elif fault is FaultKind.ERROR_NORMAL:
-        yield from whole[:middle]
-        yield _ERROR_FRAME % b"NORMAL"
-        yield from whole[middle:]
-    elif fault in (FaultKind.ENDLESS_LINE, FaultKind.BOMB):
-        yield from whole[:middle]
-        while True:
-            yield _ENDLESS
-    elif fault is FaultKind.CUT:
-        yield from whole[:middle]
-        yield whole[middle][: len(whole[middle]) // 2]
-    elif fault in _ENDINGS:
-        yield from whole[:middle]
-    else:
-        yield from whole
+async def break_unread(http: HTTPRequest, kind: FaultKind) -> None:
+    """Carry out a fault that comes before the request was read."""
+    await _break(http, kind)
 
 
-async def _deliver(lines: Iterator[bytes], delivery: Delivery) -> AsyncIterator[bytes]:
-    batch: list[bytes] = []
-    for line in lines:
-        batch.append(line)
-        if delivery.lines_per_write and len(batch) >= delivery.lines_per_write:
-            for data in _cut(b"".join(batch), delivery.cut):
-                yield data
-            batch.clear()
-            if delivery.pace:
-                await trio.sleep(delivery.pace)
-            else:
-                await trio.lowlevel.checkpoint()
-    for data in _cut(b"".join(batch), delivery.cut):
-        yield data
+def _batch(lines: Iterator[bytes], size: int) -> Iterator[bytes]:
+    if not size:
+        yield b"".join(lines)
+    while batch := list(itertools.islice(lines, size)):
+        yield b"".join(batch)
 
 
 def _cut(data: bytes, size: int | None) -> Iterator[bytes]:
-    if not data:
-        return
-    if size is None:
-        yield data
-        return
+    size = size or max(1, len(data))
     for start in range(0, len(data), size):
         yield data[start : start + size]
