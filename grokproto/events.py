@@ -94,7 +94,8 @@ class ClientClosed:
 @attrs.frozen
 class ServerStopping:
     """The host is about to end and will not wait for this exchange any longer. May answer any
-    command that waits, once; the exchange tells the client, and finishes."""
+    command that waits for something other than the client, once; the exchange tells the client,
+    and finishes."""
 
 
 Event: TypeAlias = (

@@ -12,8 +12,9 @@ back what is held, and from there to DONE.
         WAITING                              ▼
                           CHECKING ◄──── ANSWERING ► CLOSING ► DONE
 
-CHECKING is a call to `rest/rate-limits`: to confirm that a cookie is refused before an account is
-written off for it, or to learn a quota once the client has its answer.
+A request that cannot be right is ANSWERING at once. CHECKING is a call to `rest/rate-limits`: to
+confirm that a cookie is refused before an account is written off for it, or to learn a quota once
+the client has its answer.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class State(enum.Enum):
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.IDLE: frozenset({State.ACQUIRING, State.DONE}),
+    State.IDLE: frozenset({State.ACQUIRING, State.ANSWERING}),
     State.ACQUIRING: frozenset(
         {State.WAITING, State.UPLOADING, State.ASKING, State.ANSWERING, State.CLOSING}
     ),
@@ -80,19 +81,20 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.DONE: frozenset(),
 }
 
-_INTERRUPTED: tuple[type[e.Event], ...] = (e.ClientClosed, e.ServerStopping)
-"""May answer any command that waits."""
-_BROKE: tuple[type[e.Event], ...] = (e.RequestFailed, e.TimedOut, *_INTERRUPTED)
+_LEFT: tuple[type[e.Event], ...] = (e.ClientClosed,)
+_STOPPED: tuple[type[e.Event], ...] = (e.ClientClosed, e.ServerStopping)
+"""In the middle of sending, nothing can be said any more; hence not for the commands that send."""
+_BROKE: tuple[type[e.Event], ...] = (e.RequestFailed, e.TimedOut, *_STOPPED)
 
 REPLIES: dict[type[c.Command], tuple[type[e.Event], ...]] = {
-    c.AcquireCredential: (e.CredentialAcquired, e.NoCredential, *_INTERRUPTED),
+    c.AcquireCredential: (e.CredentialAcquired, e.NoCredential, *_STOPPED),
     c.SendRequest: (e.ResponseReceived, *_BROKE),
     c.ReceiveResponse: (e.ResponseReceived, *_BROKE),
     c.ReceiveData: (e.DataReceived, e.EndOfMessage, *_BROKE),
-    c.SendResponse: (e.Completed, *_INTERRUPTED),
-    c.SendData: (e.Completed, *_INTERRUPTED),
-    c.EndResponse: (e.Completed, *_INTERRUPTED),
-    c.Wait: (e.Completed, *_INTERRUPTED),
+    c.SendResponse: (e.Completed, *_LEFT),
+    c.SendData: (e.Completed, *_LEFT),
+    c.EndResponse: (e.Completed, *_LEFT),
+    c.Wait: (e.Completed, *_STOPPED),
     c.CloseRequest: (e.Completed,),
     c.ReleaseCredential: (e.Completed,),
     c.Finish: (),

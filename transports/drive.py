@@ -108,7 +108,7 @@ class Drive:
     async def _interrupted(self) -> c.Finish:
         """The wait for a command was cancelled: the client left, or the server stops."""
         if not self._stopping or self._sending:
-            # In the middle of a write nothing can be said any more: the client is as good as gone.
+            # In the middle of sending nothing can be said any more: the client is as good as gone.
             return await self._alternate(e.ClientClosed())
         with trio.move_on_after(_FAREWELL):
             return await self._alternate(e.ServerStopping())
@@ -123,9 +123,9 @@ class Drive:
 
     async def _carry_out(self, command: c.Command) -> e.Event:
         match command:
-            case c.SendData(data):
+            case c.SendResponse() | c.SendData() | c.EndResponse():
                 self._sending = True
-                await self._client.send_data(data)
+                await self._send(command)
                 self._sending = False
             case c.ReceiveData(deadline) | c.ReceiveResponse(deadline):
                 assert self._call is not None
@@ -133,10 +133,6 @@ class Drive:
             case c.SendRequest(request, deadline):
                 self._call = self._upstream.call(request)
                 return await self._receive(self._call, deadline)
-            case c.SendResponse(status, headers):
-                await self._client.send_response(status, headers)
-            case c.EndResponse():
-                await self._client.end_response()
             case c.AcquireCredential():
                 return await self._credentials.acquire(command)
             case c.Wait(until):
@@ -148,6 +144,15 @@ class Drive:
             case _:
                 assert_never(command)
         return e.Completed()
+
+    async def _send(self, command: c.SendResponse | c.SendData | c.EndResponse) -> None:
+        match command:
+            case c.SendData(data):
+                await self._client.send_data(data)
+            case c.SendResponse(status, headers):
+                await self._client.send_response(status, headers)
+            case c.EndResponse():
+                await self._client.end_response()
 
     async def _receive(self, call: UpstreamCall, deadline: float) -> e.Event:
         event = await call.receive(deadline)

@@ -62,7 +62,6 @@ class Flow:
 
     def run(self) -> Steps[None]:
         """Everything up to what is still owed; `finish` comes after it."""
-        self._holdings.enter(State.ACQUIRING)
         try:
             request = self._context.dialect.decode_request(self._body)
             model = self._context.models.find(request.model)
@@ -73,6 +72,7 @@ class Flow:
             return
         finally:
             self._body = b""  # it may be large, and the answer may be long
+        self._holdings.enter(State.ACQUIRING)
         yield from self._converse(request, Question(model, prompt))
 
     def stop(self) -> Steps[None]:

@@ -58,14 +58,12 @@ class Holdings:
         self.asked = self.answered = False
         yield ReleaseCredential(lease, outcome, failure, quota)
 
-    def owed(self) -> list[CleanupCommand]:
-        """What must be given back when everything stops here; it is no longer held after this."""
-        commands: list[CleanupCommand] = []
+    def next_owed(self) -> CleanupCommand | None:
+        """The next thing to give back when everything stops here; it is not held after this."""
         if self.request_open:
             self.request_open = False
-            commands.append(CloseRequest())
+            return CloseRequest()
         if self.lease is not None:
-            outcome = Outcome.SERVED if self.asked else Outcome.UNUSED
-            commands.append(ReleaseCredential(self.lease, outcome))
-            self.lease = None
-        return commands
+            lease, self.lease = self.lease, None
+            return ReleaseCredential(lease, Outcome.SERVED if self.asked else Outcome.UNUSED)
+        return None

@@ -8,8 +8,9 @@
    `REPLIES[type(command)]`.
 2. `now` is the host's clock in seconds, and never goes back.
 3. `TimedOut` leaves what was waited for outstanding.
-4. `ClientClosed` or `ServerStopping` may answer any command that waits, once. After `ClientClosed`
-   only cleanup follows, and cleanup never waits.
+4. `ClientClosed` may answer any command that waits, once. Then only cleanup follows, and cleanup
+   never waits. `ServerStopping` may answer any that waits for something other than the client,
+   once. Then the client is told, if it can be.
 5. `Finish` is last.
 
 A host that must drop an exchange before that calls `abandon` and carries out what it gives.
@@ -60,7 +61,6 @@ class Exchange:
         self._flow = Flow(body, context, self._holdings)
         self._steps: Steps[None] = self._flow.run()
         self._command: Command | None = None
-        self._interrupted = False
         self._client_closed = False
 
     @property
@@ -99,7 +99,7 @@ class Exchange:
         self._holdings.now = max(now, self._holdings.now)
         self._steps.close()
         self._holdings.state = State.DONE
-        return self._holdings.owed()
+        return list(iter(self._holdings.next_owed, None))
 
     def _check(self, event: Event, now: float) -> None:
         if self._holdings.state is State.DONE:
@@ -113,21 +113,17 @@ class Exchange:
         elif kind not in REPLIES[type(self._command)]:
             name = type(self._command).__name__
             raise LocalProtocolError(f"{kind.__name__} is no answer to {name}")
-        elif self._interrupted and kind in (ClientClosed, ServerStopping):
-            if not (kind is ClientClosed and not self._client_closed):
-                raise LocalProtocolError(f"{kind.__name__} may come once only")
 
     def _interrupt(self, steps: Steps[None]) -> None:
         self._steps.close()
         self._steps = steps
-        self._interrupted = True
 
     def _resume(self, event: Event | None) -> Command:
         try:
             return self._steps.send(event)
         except StopIteration:
             pass
-        assert not self._holdings.owed()
+        assert self._holdings.next_owed() is None
         self._begin_closing()
         self._holdings.enter(State.DONE)
         return self._flow.finish(client_closed=self._client_closed)
@@ -138,7 +134,7 @@ class Exchange:
 
     def _clean_up(self) -> Steps[None]:
         self._begin_closing()
-        for command in self._holdings.owed():
+        while (command := self._holdings.next_owed()) is not None:
             yield command
 
     def _wind_up(self) -> Steps[None]:

@@ -151,19 +151,17 @@ class LineReader:
         """A line was too long. Nothing more is read."""
 
     def receive_data(self, data: bytes) -> None:
-        """Take a piece of the stream."""
-        if self.overflow:
-            return
+        """Take a piece of the stream; not after `overflow`."""
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines:
             if self._pieces or self._scanner is not None:
                 self._end_line(lines.pop(0))
             for line in lines:
+                if self.overflow:
+                    return
                 if line:
                     self._read_line(line)
-                    if self.overflow:
-                        return
         if rest and not self.overflow:
             self._begin_line(rest)
 

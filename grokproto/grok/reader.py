@@ -132,8 +132,6 @@ class AnswerReader:
         if self._over:
             return
         inside = self._lines.receive_eof()
-        if self._over:  # the last object was an error
-            return
         if not self.end_seen and (inside or not framed):
             where = "in the middle of a line" if inside else "without its end mark"
             self._fail(

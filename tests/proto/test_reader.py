@@ -95,6 +95,11 @@ def test_error_as_the_last_object_without_newline() -> None:
     assert describe(read([data]))["error_kind"] == "rate_limited"
 
 
+def test_nothing_is_read_behind_an_error() -> None:
+    data = b'{"error":{"code":8}}\n{"result":{"token":"caf\xe9"}}\n{"result":{"token":"x"}}\n'
+    assert [type(e) for e in read([data])] == [answer.Failed]
+
+
 def test_unknown_kinds_are_counted() -> None:
     reader = AnswerReader()
     reader.receive_data(read_stream("unknown_kinds.ndjson"))
@@ -203,8 +208,8 @@ def test_pictures_are_bounded() -> None:
 
 def test_repair_is_given_up_for_very_long_answers() -> None:
     text = "z" * (reader_module.MAX_REPAIR - 1)
-    frames = [build.token(text), build.token("yy"), build.message(text + "yy and more")]
-    assert describe(read([build.lines(*frames)]))["content"] == text + "yy"
+    frames = [build.token(text), build.token("yy"), build.token("z"), build.message(text + "yyz!")]
+    assert describe(read([build.lines(*frames)]))["content"] == text + "yyz"
 
 
 def test_more_than_one_other_answer_is_bounded() -> None:
