@@ -112,7 +112,7 @@ class AnswerReader:
         if self._over:
             return
         self._lines.receive_data(data)
-        if self._lines.overflow:
+        if self._lines.overflow and not self._over:
             megabytes = self._max_line_bytes / 1024 / 1024
             self._fail(
                 Failure(

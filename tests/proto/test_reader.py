@@ -98,6 +98,7 @@ def test_error_as_the_last_object_without_newline() -> None:
 def test_nothing_is_read_behind_an_error() -> None:
     data = b'{"error":{"code":8}}\n{"result":{"token":"caf\xe9"}}\n{"result":{"token":"x"}}\n'
     assert [type(e) for e in read([data])] == [answer.Failed]
+    assert len(read([data + b"x" * 500], max_line_bytes=100)) == 1
 
 
 def test_unknown_kinds_are_counted() -> None:
