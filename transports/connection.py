@@ -101,6 +101,9 @@ class HTTPRequest:
             BadBodyError: It is broken, or did not come in time.
             ClientLeftError: The client left in the middle of it.
         """
+        length = self.headers.get("content-length")
+        if length is not None and int(length) > limit:  # h11 has seen to it that it is a number
+            raise BodyTooLargeError
         return await self._connection.receive_body(limit)
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:

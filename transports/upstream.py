@@ -12,8 +12,9 @@ connections for every request that comes or goes.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import unquote
 
 import attrs
@@ -199,7 +200,7 @@ class UpstreamCall:
                     await connection.aclose()
                     connection, reused = None, False
             sent = True
-            framed = await self._read_response(response)
+            framed = await self._read_response(response, connection)
             await self._upstream.give_back(url.origin, connection)
             return EndOfMessage(framed)
         except _FAULTS as exc:
@@ -228,18 +229,26 @@ class UpstreamCall:
             extensions={"timeout": timeout},
         )
 
-    async def _read_response(self, response: httpcore.Response) -> bool:
+    async def _read_response(
+        self, response: httpcore.Response, connection: httpcore.AsyncConnectionInterface
+    ) -> bool:
         """Pass the response on; say whether its framing marks its end."""
         headers = tuple(
             (name.decode("latin-1").lower(), value.decode("latin-1"))
             for name, value in response.headers
         )
         fields = dict(headers)
-        decoder = build_decoder(fields.get("content-encoding", ""))
-        await self._send.send(ResponseReceived(response.status, headers))
-        async for data in response.aiter_stream():
-            for piece in decoder.decode(data):
-                await self._send.send(DataReceived(piece))
+        body = response.aiter_stream()
+        try:
+            decoder = build_decoder(fields.get("content-encoding", ""))
+            await self._send.send(ResponseReceived(response.status, headers))
+            async for data in body:
+                for piece in decoder.decode(data):
+                    await self._send.send(DataReceived(piece))
+        except BaseException:
+            await _drop(connection)
+            await _exhaust(body)
+            raise
         await response.aclose()
         decoder.finish()
         return (
@@ -267,6 +276,18 @@ async def _drop(connection: httpcore.AsyncConnectionInterface | None) -> None:
     if connection is not None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
             await connection.aclose()
+
+
+async def _exhaust(body: AsyncIterator[bytes]) -> None:
+    """Run the generators of a body whose connection is closed to their end.
+
+    They are nested three deep, and closing the outer one would leave the inner ones to the garbage
+    collector, which cannot run them.
+    """
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+        with contextlib.suppress(Exception):
+            async for _ in body:
+                pass
 
 
 def _tell(exc: BaseException) -> str:

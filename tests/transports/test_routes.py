@@ -1,0 +1,150 @@
+"""`transports.routes`: the API as HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.transports.served import Served, chat, encode_request, with_server
+
+
+def test_paths_with_and_without_v1() -> None:
+    async def check(served: Served) -> None:
+        for prefix in ("/v1", ""):
+            models = await served.request("GET", f"{prefix}/models")
+            assert models.status == 200
+            assert models.json["data"][0]["id"] == "grok-2"
+            one = await served.request("GET", f"{prefix}/models/grok-3-reasoning")
+            assert one.json["id"] == "grok-3-reasoning"
+            answer = await served.request("POST", f"{prefix}/chat/completions", chat())
+            assert answer.status == 200
+            assert "hi" in answer.text
+            assert answer.headers["content-type"] == "application/json"
+
+    with_server(check)
+
+
+def test_what_is_not_there() -> None:
+    async def check(served: Served) -> None:
+        for path in ("/", "/v1", "/v1/embeddings", "/v1/models/", "/v2/models"):
+            answer = await served.request("GET", path)
+            assert answer.status == 404
+            assert answer.error["type"] == "invalid_request_error"
+            assert answer.error["code"] == "not_found"
+        missing = await served.request("GET", "/v1/models/gpt-1")
+        assert (missing.status, missing.error["code"]) == (404, "model_not_found")
+        assert missing.error["param"] == "model"
+        for method, path in (("GET", "/v1/chat/completions"), ("DELETE", "/v1/models")):
+            answer = await served.request(method, path)
+            assert answer.status == 405
+            assert answer.error["code"] == "method_not_allowed"
+        assert (await served.request("PUT", "/health")).headers["allow"] == "HEAD, GET"
+
+    with_server(check)
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer sk-wrong", "Basic c2s6", "sk-123456789"]
+)
+def test_keys(authorization: str) -> None:
+    async def check(served: Served) -> None:
+        for path, body in (("/v1/models", None), ("/v1/chat/completions", chat())):
+            method = "POST" if body else "GET"
+            answer = await served.request(method, path, body, authorization=authorization)
+            assert answer.status == 401
+            assert answer.error["code"] == "invalid_api_key"
+            assert "sk-wrong" not in answer.error["message"]
+        assert (await served.request("GET", "/health", authorization=authorization)).status == 200
+        assert served.simulator.site.calls.total() == 0
+
+    with_server(check)
+
+
+def test_several_keys_and_one_by_its_hash() -> None:
+    digest = "d74ff0ee8da3b9806b18c877dbf29bbde50b5bd8e4dad7a3a725000feb82e8f1"  # of "pass"
+
+    async def check(served: Served) -> None:
+        for key, status in (("one", 200), ("pass", 200), ("two", 401), (digest, 401)):
+            answer = await served.request("GET", "/models", authorization=f"Bearer {key}")
+            assert answer.status == status
+
+    with_server(check, API_KEY=f"one, sha256:{digest}")
+
+
+def test_cors() -> None:
+    async def check(served: Served) -> None:
+        answer = await served.request(
+            "OPTIONS",
+            "/v1/chat/completions",
+            authorization="",
+            origin="https://app.example",
+            access_control_request_method="POST",
+            access_control_request_headers="authorization, x-stainless-os",
+        )
+        assert answer.status == 204
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["access-control-allow-headers"] == "authorization, x-stainless-os"
+        assert "POST" in answer.headers["access-control-allow-methods"]
+        for response in (
+            await served.chat(),
+            await served.chat(stream=True),
+            await served.chat(model="gpt-1"),
+            await served.request("GET", "/nowhere"),
+            await served.request("GET", "/models", authorization=""),
+        ):
+            assert response.headers["access-control-allow-origin"] == "*"
+            assert len(response.headers["x-request-id"]) == 36
+
+    with_server(check)
+
+
+def test_head_has_no_body() -> None:
+    async def check(served: Served) -> None:
+        client = await served.connect()
+        async with client.stream:
+            await client.send(
+                encode_request("HEAD", "/v1/models") + encode_request("GET", "/health")
+            )
+            head = await client.read_response(head_only=True)
+            assert (head.status, int(head.headers["content-length"]) > 100) == (200, True)
+            assert (await client.read_response()).json["status"] == "ok"
+
+    with_server(check)
+
+
+def test_bodies_that_cannot_be_right() -> None:
+    async def check(served: Served) -> None:
+        for body in (b"", b"{", b"[]", b"\xff"):
+            answer = await served.request("POST", "/v1/chat/completions", body)
+            assert answer.status == 400
+            assert answer.error["type"] == "invalid_request_error"
+        answer = await served.chat(stream="yes")
+        assert (answer.status, answer.error["param"]) == (400, "stream")
+        assert served.simulator.site.calls.total() == 0
+
+    with_server(check)
+
+
+def test_body_that_is_too_long() -> None:
+    async def check(served: Served) -> None:
+        answer = await served.request("POST", "/v1/chat/completions", b"x" * 3000)
+        assert answer.status == 413
+        assert answer.error["code"] == "body_too_large"
+        client = await served.connect()
+        async with client.stream:  # told before it is sent
+            await client.send_request("POST", "/chat/completions", content_length="999999999")
+            assert (await client.read_response()).status == 413
+
+    with_server(check, MAX_BODY_BYTES="2000")
+
+
+def test_aliases_from_a_file(tmp_path: object) -> None:
+    path = f"{tmp_path}/models.toml"
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write('[aliases]\n"gpt-4o" = "grok-3"\n')
+
+    async def check(served: Served) -> None:
+        answer = await served.chat(model="gpt-4o")
+        assert answer.json["model"] == "gpt-4o"
+        assert served.simulator.site.received[-1].body["modelName"] == "grok-3"
+
+    with_server(check, MODELS_FILE=path)
