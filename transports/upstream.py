@@ -40,6 +40,9 @@ _MAX_IDLE = 64
 _JANITOR_PAUSE = 10.0
 _WRITE_TIMEOUT = 60.0
 
+_CLOSED = "without sending a response"
+"""How httpcore tells a connection that was closed before any byte of a response."""
+
 _Found = ResponseReceived | DataReceived | EndOfMessage | RequestFailed
 
 
@@ -188,12 +191,15 @@ class UpstreamCall:
                 try:
                     response = await connection.handle_async_request(self._build(url))
                     break
-                except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
-                    # A kept connection may have been closed by the far end at this very moment,
-                    # before it saw the request. A fresh one tells whether it was that.
+                except httpcore.NetworkError as exc:
+                    sent = not isinstance(exc, httpcore.ConnectError)
+                    raise
+                except httpcore.RemoteProtocolError as exc:
                     sent = True
-                    if not reused:
+                    if not (reused and _CLOSED in str(exc)):
                         raise
+                    # The far end closed a kept connection in good order, and the request crossed
+                    # with that: it was not read. A reset is no such sign, and is not tried again.
                     await connection.aclose()
                     connection, reused = None, False
                 except httpcore.ConnectionNotAvailable:

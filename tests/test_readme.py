@@ -1,0 +1,119 @@
+"""README is true: its commands and snippets are run, its tables held against the code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from grokproto import POLICIES, FailureKind, ModelTable, read_models
+from tests.clients.conftest import start_demo, stop_demo
+from tests.fixtures.load import read_stream
+from transports.config import Config
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The demo server, as its port."""
+    process, url = start_demo(tmp_path_factory.mktemp("readme"))
+    yield url.removesuffix("/v1")
+    stop_demo(process)
+
+
+def without_chance(answer: Any) -> Any:
+    """An answer without what is new in each."""
+    return {**answer, "id": "x", "created": 0}
+
+
+def test_curl(demo: str) -> None:
+    command = next(block for block in blocks("sh") if block.startswith("curl"))
+    command = command.replace("http://127.0.0.1:3000", demo).replace("curl ", "curl -sS ")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    (shown,) = blocks("json")
+    assert without_chance(json.loads(done.stdout)) == without_chance(json.loads(shown))
+
+
+def run_python(code: str) -> tuple[str, dict[str, Any]]:
+    """Run a snippet; give what it printed and what it defined."""
+    names: dict[str, Any] = {}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), names)
+    return printed.getvalue(), names
+
+
+def test_sdk(demo: str) -> None:
+    (code,) = (block for block in blocks("python") if "openai.OpenAI" in block)
+    printed, _ = run_python(code.replace("http://127.0.0.1:3000", demo))
+    assert printed.strip() == blocks("text")[0].strip()
+
+
+def test_low_level() -> None:
+    (code,) = (block for block in blocks("python") if "def stream" in block)
+    _, names = run_python(code)
+    whole = b"".join(names["stream"]([read_stream("plain.ndjson")]))
+    data = read_stream("plain.ndjson")
+    assert b"".join(names["stream"](data[i : i + 1] for i in range(len(data)))) == whole
+    assert whole.endswith(b"data: [DONE]\n\n")
+    assert b'"error"' in b"".join(names["stream"]([read_stream("error_line.ndjson")]))
+
+
+def test_high_level() -> None:
+    (code,) = (block for block in blocks("python") if "exchange.handle" in block)
+    run_python(code)
+
+
+def test_models_file() -> None:
+    (text,) = blocks("toml")
+    assert read_models(text)["gpt-4o"].name == "grok-3"
+
+
+def test_models_table() -> None:
+    rows = README.split("## Models")[1].split("More rows")[0]
+    assert set(re.findall(r"`(grok-[\w-]+)`", rows)) == set(ModelTable())
+
+
+def test_errors_table() -> None:
+    table = README.split("## Errors")[1].split("## Hosting")[0]
+    told = {
+        (int(status), code)
+        for status, codes in re.findall(r"^\| (\d+) \| (.*?) \|", table, re.MULTILINE)
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert {(policy.status, kind.value) for kind, policy in POLICIES.items()} <= told
+    assert {code for _, code in told} >= {kind.value for kind in FailureKind}
+
+
+def describe_configuration() -> str:
+    """The configuration table, from the code."""
+    lines = ["| variable | default | what it says |", "|---|---|---|"]
+    for field in attrs.fields(Config):  # type: ignore[arg-type]
+        entry = field.metadata["environ_config"]
+        default = f"`{entry.default}`" if entry.default not in (None, "{}") else ""
+        if len(default) > 60:
+            default = "a browser's"
+        lines.append(f"| `{entry.name}` | {default} | {entry.help} |")
+    return "\n".join(lines)
+
+
+def test_configuration_table() -> None:
+    found = re.search(
+        r"<!-- configuration: begin -->\n(.*)\n<!-- configuration: end -->", README, re.DOTALL
+    )
+    assert found is not None
+    assert found[1] == describe_configuration()
