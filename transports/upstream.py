@@ -68,7 +68,8 @@ class Upstream:
         self._config = config
         self.on_error = on_error
         """Told of an exception that nobody expected; it costs the call, not the server."""
-        context = ssl.create_default_context(cafile=certifi.where())
+        context = ssl.create_default_context()  # the system's, and those of SSL_CERT_FILE
+        context.load_verify_locations(certifi.where())
         proxy = _build_proxy(config.proxy, context) if config.proxy else None
         self._factory = httpcore.AsyncConnectionPool(
             ssl_context=context, proxy=proxy, keepalive_expiry=_KEEPALIVE, http2=True
@@ -305,8 +306,12 @@ def _tell(exc: BaseException) -> str:
             return "the request could not be sent in time"
         case httpcore.ProxyError():
             return f"the proxy refused: {exc}"
-    text = " ".join(str(exc).split())[:200]
-    return text or type(exc).__name__
+    innermost: BaseException | None = exc
+    text = ""
+    while innermost is not None:  # httpcore says what kind of fault; what it wraps says which
+        text = str(innermost) or text
+        innermost = innermost.__cause__ or innermost.__context__
+    return " ".join(text.split())[:200] or type(exc).__name__
 
 
 def _host(url: httpcore.URL) -> bytes:

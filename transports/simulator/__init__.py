@@ -56,6 +56,11 @@ class Simulator:
             raise RuntimeError("the simulator does not run yet")
         return self._listening.url
 
+    @property
+    def open_connections(self) -> int:
+        """Connections that clients hold."""
+        return self._server.open_connections
+
     async def run(
         self,
         host: str = "127.0.0.1",

@@ -1,0 +1,134 @@
+"""`transports.config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from grokproto.errors import ConfigurationError
+from grokproto.settings import Settings, ThinkingFormat
+from transports.config import ApiKeys, is_loopback, load_config
+
+NOWHERE = Path("/nonexistent/.env")
+
+
+def load(**environment: str) -> object:
+    """The configuration of this environment."""
+    return load_config(environment, NOWHERE)
+
+
+def test_defaults_are_those_of_the_core() -> None:
+    settings = load_config({}, NOWHERE).build_settings()
+    assert settings == Settings(acquire_wait=settings.acquire_wait)
+
+
+def test_what_is_set_reaches_the_settings() -> None:
+    config = load_config(
+        {
+            "IS_TEMP_CONVERSATION": "true",
+            "THINKING_FORMAT": "reasoning_content",
+            "ISSHOW_SEARCH_RESULTS": "1",
+            "PICGO_KEY": "p",
+            "TUMY_KEY": "t",
+            "CF_CLEARANCE": "clear",
+            "GROK_HEADERS": '{"X-Statsig-Id": "signed"}',
+            "GROK_BASE_URL": "http://127.0.0.1:9/",
+        },
+        NOWHERE,
+    )
+    settings = config.build_settings()
+    assert settings.temporary
+    assert settings.show_search_results
+    assert settings.thinking is ThinkingFormat.REASONING_CONTENT
+    assert [host.kind for host in settings.image_hosts] == ["tumy", "picgo"]
+    assert settings.cookies["cf_clearance"].reveal() == "clear"
+    assert settings.headers["x-statsig-id"].reveal() == "signed"
+    assert settings.base_url == "http://127.0.0.1:9"
+    hidden = load_config({"SHOW_THINKING": "no"}, NOWHERE).build_settings()
+    assert hidden.thinking is ThinkingFormat.HIDDEN
+
+
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("PORT=4000\nHOST=::1\nSSO=from-file\nPROXY=\n")
+    config = load_config({"PORT": "5000", "HOST": ""}, path)
+    assert (config.port, config.host, config.proxy) == (5000, "127.0.0.1", None)
+    assert config.sso is not None
+    assert config.sso.reveal() == "from-file"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("PORT", "x"), ("PORT", "70000"), ("PORT", "-1"), ("SHUTDOWN_GRACE", "soon")),
+        *(("SHUTDOWN_GRACE", "nan"), ("SHUTDOWN_GRACE", "-1"), ("SHOW_THINKING", "perhaps")),
+        *(("THINKING_FORMAT", "loud"), ("LOG_LEVEL", "shout"), ("GROK_BASE_URL", "grok.com")),
+        *(
+            ("GROK_BASE_URL", "https://"),
+            ("GROK_BASE_URL", "https://x/?q"),
+            ("GROK_BASE_URL", "ftp://x"),
+        ),
+        *(("GROK_BASE_URL", "https://[x"), ("PROXY", "127.0.0.1:8080"), ("PROXY", "ftp://x:1")),
+        *(("PROXY", "http://[x"), ("GROK_HEADERS", "{"), ("GROK_HEADERS", "[1]")),
+        *(("GROK_HEADERS", '{"a": 1}'), ("GROK_HEADERS", '{"a b": "x"}')),
+        *(("GROK_HEADERS", '{"Cookie": "x"}'), ("GROK_HEADERS", '{"a": "x\\r\\ny"}')),
+        *(("CF_CLEARANCE", "a\r\nb"), ("USER_AGENT", "a\x00"), ("TUMY_KEY", "ü")),
+        *(
+            ("API_KEY", ","),
+            ("API_KEY", "a b"),
+            ("API_KEY", "sha256:xyz"),
+            ("API_KEY", "sha256:00"),
+        ),
+        *(("MODELS_FILE", "/nonexistent"),),
+    ],
+)
+def test_bad_values_are_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_config({name: value}, NOWHERE).read_models()
+    assert str(caught.value).startswith(f"{name} ")
+    assert "\n" not in str(caught.value)
+
+
+def test_secrets_are_not_in_errors() -> None:
+    for name in ("CF_CLEARANCE", "TUMY_KEY", "PICGO_KEY", "PROXY", "API_KEY", "GROK_HEADERS"):
+        with pytest.raises(ConfigurationError) as caught:
+            load(**{name: "hunter2 \x00hunter2"})
+        assert "hunter2" not in str(caught.value)
+
+
+def test_models_file_that_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text("[[models]]\n")
+    with pytest.raises(ConfigurationError, match=r"MODELS_FILE .*models.toml: models\[0\] has no"):
+        load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models()
+    path.write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models()
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        *(("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)),
+        *(("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("example.com", False)),
+    ],
+)
+def test_default_key_is_for_this_machine_only(host: str, loopback: bool) -> None:
+    assert is_loopback(host) == loopback
+    load(HOST=host, API_KEY="my-own")
+    load(HOST=host, IS_CUSTOM_SSO="true")
+    if loopback:
+        load(HOST=host)
+    else:
+        with pytest.raises(ConfigurationError, match=r"HOST .* API_KEY"):
+            load(HOST=host)
+
+
+def test_keys_are_not_shown() -> None:
+    config = load_config({"API_KEY": "one-secret,two-secret", "SSO": "s3cret"}, NOWHERE)
+    assert "secret" not in repr(config.api_keys)
+    assert "s3cret" not in repr(config)
+    assert isinstance(config.api_keys, ApiKeys)
+    assert config.api_keys.accept("two-secret")
+    assert not config.api_keys.accept("")
