@@ -309,8 +309,11 @@ def _tell(exc: BaseException) -> str:
     innermost: BaseException | None = exc
     text = ""
     while innermost is not None:  # httpcore says what kind of fault; what it wraps says which
-        text = str(innermost) or text
-        innermost = innermost.__cause__ or innermost.__context__
+        text = getattr(innermost, "strerror", None) or str(innermost) or text
+        if isinstance(innermost, BaseExceptionGroup):
+            innermost = innermost.exceptions[0]
+        else:
+            innermost = innermost.__cause__ or innermost.__context__
     return " ".join(text.split())[:200] or type(exc).__name__
 
 
