@@ -1,0 +1,135 @@
+"""`transports.store`."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grokproto.errors import ConfigurationError
+from transports.store import MEMORY, StateHeldError, Store, default_path, read_records
+
+
+def test_records_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state.sqlite3"
+    with Store(path) as store:
+        assert store.load() == {}
+        store.save({"a": b"1", "b": b"2"})
+        store.save({"a": b"3"})
+        store.save({"b": None, "c": b"4"})
+        store.save({})
+        assert store.error is None
+    with Store(path) as store:
+        assert store.load() == {"a": b"3", "c": b"4"}
+    assert read_records(path) == {"a": b"3", "c": b"4"}
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    with Store(path) as store:
+        store.save({"a": b"1"})
+        for file in tmp_path.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_memory_keeps_nothing() -> None:
+    with Store(MEMORY) as store:
+        store.save({"a": b"1"})
+        assert store.load() == {"a": b"1"}
+
+
+def test_one_server_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    with Store(path) as store:
+        store.save({"a": b"1"})
+        with pytest.raises(StateHeldError, match="held by another server"):
+            Store(path)
+        assert read_records(path) == {"a": b"1"}
+    Store(path).close()
+
+
+def test_what_is_no_state(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("this is no database at all, " * 100)
+    other = tmp_path / "other"
+    database = sqlite3.connect(other)
+    database.execute("CREATE TABLE theirs (x)")
+    database.commit()
+    database.close()
+    newer = tmp_path / "newer"
+    Store(newer).close()
+    database = sqlite3.connect(newer)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    for path, words in (
+        (text, "no database"),
+        (other, "another program"),
+        (newer, "newer version"),
+        (directory, "cannot be used"),
+        (text / "below", "cannot be used"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            Store(path)
+    for path in (text, other, newer):
+        with pytest.raises(ConfigurationError, match=str(path)):
+            read_records(path)
+    with pytest.raises(ConfigurationError, match="not there"):
+        read_records(tmp_path / "nowhere")
+    assert text.read_text().startswith("this is no database")
+
+
+def test_write_that_fails_is_told_once_and_not_raised(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = tmp_path / "state.sqlite3"
+    with Store(path, on_error=told.append) as store:
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("DROP TABLE credentials")
+        store.save({"a": b"1"})
+        store.save({"a": b"1", "b": b"2"})
+        assert store.error is not None
+        assert "cannot be written" in store.error
+        assert len(told) == 1
+        blocker.execute("CREATE TABLE credentials (name TEXT PRIMARY KEY, record BLOB NOT NULL)")
+        blocker.close()
+        store.save({"a": b"1"})
+        assert store.error is None
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """A process writes 0, 1, 2, ... and says so after each; it is killed in the midst of it."""
+    path = tmp_path / "state.sqlite3"
+    program = (
+        "import sys\n"
+        "from transports.store import Store\n"
+        f"store = Store({str(path)!r})\n"
+        "for n in range(10**9):\n"
+        "    store.save({'a': b'%d' % n})\n"
+        "    sys.stdout.write(f'{n}\\n'); sys.stdout.flush()\n"
+    )
+    for lines in (1, 7, 400):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        )
+        assert process.stdout is not None
+        for _ in range(lines):
+            last = int(process.stdout.readline())
+        process.kill()
+        rest = process.stdout.read().split(b"\n")
+        process.stdout.close()
+        process.wait()
+        if len(rest) > 1:
+            last = int(rest[-2])
+        with Store(path) as store:
+            assert int(store.load()["a"]) >= last
+
+
+def test_default_path_is_the_users() -> None:
+    assert default_path().name == "state.sqlite3"
+    assert str(default_path()).startswith(os.path.expanduser("~"))  # noqa: PTH111

@@ -1,0 +1,237 @@
+"""Keeping what must survive a crash: one record for each credential, in SQLite.
+
+A record is written before the call that it counts goes out, so a process that is killed has lost
+nothing. The write-ahead log is handed to the kernel with each commit, which outlives the process;
+it is not forced to the disk each time, so what a loss of power takes with it is at most the last
+moments.
+
+The file holds cookies, so it is the user's alone. One server at a time holds it, by a lock on a
+file beside it; others may read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import platformdirs
+
+from grokproto.errors import ConfigurationError
+
+if sys.platform != "win32":
+    import fcntl
+
+MEMORY = ":memory:"
+"""Instead of a path: nothing is kept."""
+
+_APPLICATION = 0x67726F6B  # "grok": tells our files from other people's
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS credentials (
+    name TEXT PRIMARY KEY,
+    record BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+_BUSY_SECONDS = 1.0
+
+
+def default_path() -> Path:
+    """Where the state is kept unless somebody says otherwise."""
+    return Path(platformdirs.user_state_dir("grokproto", appauthor=False)) / "state.sqlite3"
+
+
+class StateHeldError(ConfigurationError):
+    """Another server holds the state."""
+
+
+class Store:
+    """Records by the name of their credential.
+
+    Args:
+        path: The file, or `MEMORY`.
+        on_error: Told of a write that failed; serving goes on.
+
+    Raises:
+        ConfigurationError: The state cannot be used; the sentence says why and begins with STATE.
+    """
+
+    def __init__(
+        self, path: Path | str, *, on_error: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.path = str(path)
+        self._on_error = on_error
+        self.error: str | None = None
+        """Why the last write failed; None when it did not."""
+        self._lock: IO[bytes] | None = None
+        if self.path == MEMORY:
+            self._database = sqlite3.connect(MEMORY, isolation_level=None)
+            self._database.executescript(_SCHEMA)
+            return
+        file = Path(self.path).expanduser()
+        self.path = str(file)
+        try:
+            self._lock = _hold(file)
+            self._database = _open(file)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def load(self) -> dict[str, bytes]:
+        """All records."""
+        return _load(self._database)
+
+    def save(self, records: Mapping[str, bytes | None]) -> None:
+        """Write records in one transaction; None takes one away.
+
+        A write that fails is told and not raised: a call is better made than refused because a
+        disk is full.
+        """
+        if not records:
+            return
+        try:
+            if len(records) == 1:
+                self._write(records)  # a single statement is a transaction of its own
+            else:
+                self._database.execute("BEGIN IMMEDIATE")
+                try:
+                    self._write(records)
+                except BaseException:
+                    self._database.execute("ROLLBACK")
+                    raise
+                self._database.execute("COMMIT")
+        except sqlite3.Error as exc:
+            failed = f"the state cannot be written to {self.path}: {exc}"
+            if self.error is None:
+                self._on_error(failed)
+            self.error = failed
+        else:
+            self.error = None
+
+    def _write(self, records: Mapping[str, bytes | None]) -> None:
+        for name, record in records.items():
+            if record is None:
+                self._database.execute("DELETE FROM credentials WHERE name = ?", (name,))
+            else:
+                self._database.execute(
+                    "INSERT INTO credentials VALUES (?, ?)"
+                    " ON CONFLICT (name) DO UPDATE SET record = excluded.record",
+                    (name, record),
+                )
+
+    def close(self) -> None:
+        """Let go of the state."""
+        database = getattr(self, "_database", None)
+        if database is not None:
+            database.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def read_records(path: Path) -> dict[str, bytes]:
+    """The records of a state that a server may hold.
+
+    Raises:
+        ConfigurationError: There is none, or it is no state.
+    """
+    if not path.exists():
+        raise ConfigurationError(f"STATE {path} is not there")
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+        ) as database:
+            _check_application(database, path)
+            return _load(database)
+    except sqlite3.Error as exc:
+        raise _unusable(path, exc) from exc
+
+
+def _load(database: sqlite3.Connection) -> dict[str, bytes]:
+    return dict(database.execute("SELECT name, record FROM credentials"))
+
+
+def _hold(file: Path) -> IO[bytes] | None:
+    """Lock the state for this process, as long as the file that is given back is open."""
+    lock_path = file.with_name(file.name + ".lock")
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.fdopen(os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+    except OSError as exc:
+        raise ConfigurationError(f"STATE {file} cannot be used: {exc.strerror}") from exc
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            lock.close()
+            if exc.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
+                raise ConfigurationError(f"STATE {file} cannot be locked: {exc.strerror}") from exc
+            raise StateHeldError(
+                f"STATE {file} is held by another server; stop that one, or give this one a state "
+                "of its own"
+            ) from exc
+    return lock
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    try:
+        with _private_files():
+            database = sqlite3.connect(file, isolation_level=None, timeout=_BUSY_SECONDS)
+            try:
+                _check_application(database, file)
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = NORMAL")
+                database.executescript(_SCHEMA)
+                database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                database.execute(f"PRAGMA user_version = {_VERSION}")
+            except BaseException:
+                database.close()
+                raise
+        file.chmod(0o600)
+    except (sqlite3.Error, OSError) as exc:
+        raise _unusable(file, exc) from exc
+    return database
+
+
+def _check_application(database: sqlite3.Connection, file: Path) -> None:
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != _APPLICATION and (application or tables):
+        raise ConfigurationError(f"STATE {file} is a database of another program")
+    if version > _VERSION:
+        raise ConfigurationError(f"STATE {file} was written by a newer version of grokproto")
+
+
+@contextlib.contextmanager
+def _private_files() -> Iterator[None]:
+    """Make files that only the user may read; SQLite gives the files beside it the same mode."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _unusable(file: Path, exc: Exception) -> ConfigurationError:
+    text = str(exc)
+    if "not a database" in text:
+        return ConfigurationError(f"STATE {file} is no database; move it away, or name another")
+    return ConfigurationError(f"STATE {file} cannot be used: {text}")
