@@ -133,6 +133,9 @@ class Summary:
     client_closed: bool = False
     """The client left before the end."""
 
+    model: str | None = None
+    """The model, where the request named one that there is."""
+
 
 @attrs.frozen
 class Finish:

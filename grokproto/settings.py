@@ -64,6 +64,9 @@ class Settings:
     image_hosts: tuple[ImageHost, ...] = ()
     """Tried in order; where all fail, a picture is given as a data URI."""
 
+    own_cookie: bool = False
+    """The credential is the client's own key, so its refusal is the client's to hear: 401."""
+
     max_attempts: int = 3
     """Credentials tried for one request, at the most."""
 

@@ -104,7 +104,7 @@ def describe_configuration() -> str:
     lines = ["| variable | default | what it says |", "|---|---|---|"]
     for field in attrs.fields(Config):  # type: ignore[arg-type]
         entry = field.metadata["environ_config"]
-        default = f"`{entry.default}`" if entry.default not in (None, "{}") else ""
+        default = f"`{entry.default}`" if entry.default not in (None, "", "{}") else ""
         if len(default) > 60:
             default = "a browser's"
         lines.append(f"| `{entry.name}` | {default} | {entry.help} |")

@@ -21,11 +21,14 @@ import attrs
 import environ
 from dotenv import dotenv_values
 
+from grokproto.credentials.quota import Quotas, parse_quotas
 from grokproto.errors import ConfigurationError
 from grokproto.grok.headers import check_header
 from grokproto.models import ModelTable, read_models
 from grokproto.secret import Secret
 from grokproto.settings import DEFAULT_USER_AGENT, ImageHost, Settings, ThinkingFormat
+
+from .store import MEMORY, default_path
 
 T = TypeVar("T")
 
@@ -155,6 +158,10 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _state(text: str) -> str:
+    return text if text == MEMORY else str(Path(text).expanduser())
+
+
 @attrs.frozen
 class ApiKeys:
     """The keys that clients may use. One may be given as `sha256:` and its hex digest."""
@@ -259,6 +266,24 @@ class Config:
     acquire_wait: float = _var(
         "ACQUIRE_WAIT", "10", _seconds(0), "How long to wait for a busy credential"
     )
+    quotas: Quotas = _var(
+        "QUOTAS", "", parse_quotas, "Calls by group, such as grok-3=20/2h,default=10/24h"
+    )
+    rotation: str = _var(
+        "ROTATION",
+        "balanced",
+        _one_of("balanced", "round-robin", "fill-first"),
+        "Which account is next: the fullest, each in turn, or the first that can",
+    )
+    credential_concurrency: int = _var(
+        "CREDENTIAL_CONCURRENCY", "4", _whole(1, 1000), "Calls in flight with one account"
+    )
+    guest_sessions: Secret | None = _var(
+        "GUEST_SESSIONS", None, Secret, "Guest sessions of your own, a JSON list of cookies"
+    )
+    state: str = _var(
+        "STATE", None, _state, "File that keeps counts and accounts; `:memory:` keeps nothing"
+    )
     quota_probe: bool = _var(
         "QUOTA_PROBE", "true", _flag, "Ask Grok how many calls an account has left"
     )
@@ -310,6 +335,11 @@ class Config:
                 "everybody knows; set API_KEY to a key of your own"
             )
 
+    @property
+    def state_path(self) -> str:
+        """Where the state is kept."""
+        return self.state or str(default_path())
+
     def build_settings(self) -> Settings:
         """What the exchanges want to know."""
         thinking = ThinkingFormat(self.thinking_format)
@@ -332,6 +362,7 @@ class Config:
             thinking=thinking if self.show_thinking else ThinkingFormat.HIDDEN,
             show_search_results=self.show_search_results,
             image_hosts=tuple(hosts),
+            own_cookie=self.custom_sso,
             max_attempts=self.max_attempts,
             acquire_wait=self.acquire_wait,
             quota_probe=self.quota_probe,

@@ -103,6 +103,7 @@ class HTTPRequest:
         """
         length = self.headers.get("content-length")
         if length is not None and int(length) > limit:  # h11 has seen to it that it is a number
+            self._connection.closing = True
             raise BodyTooLargeError
         return await self._connection.receive_body(limit)
 
@@ -258,6 +259,7 @@ class _Connection:
             if isinstance(event, h11.Data):
                 size += len(event.data)
                 if size > limit:
+                    self.closing = True
                     raise BodyTooLargeError
                 pieces.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):

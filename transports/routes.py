@@ -19,10 +19,12 @@ from grokproto.exchange import Exchange
 from grokproto.models import ModelTable
 from grokproto.settings import Settings
 
+from . import admin
 from .config import ApiKeys
 from .connection import BadBodyError, BodyTooLargeError, HTTPRequest
 from .drive import Credentials, Drive, Drives
 from .logs import get_logger
+from .scheduler import Scheduler
 from .upstream import Upstream
 
 Headers = tuple[tuple[str, str], ...]
@@ -96,7 +98,9 @@ class App:
 
     Args:
         keys: Which keys are good; None where every key is (it is somebody's own cookie).
-        credentials: Gives the source of leases for a request with this key.
+        credentials: Gives the source of leases for a request with this key; may raise
+            InvalidRequestError.
+        scheduler: Whose credentials may be seen and changed; None where nobody's may.
         models: The models.
         settings: For the exchanges.
         upstream: The far ends.
@@ -108,6 +112,7 @@ class App:
         *,
         keys: ApiKeys | None,
         credentials: Callable[[str], Credentials],
+        scheduler: Scheduler | None,
         models: ModelTable,
         settings: Settings,
         upstream: Upstream,
@@ -115,6 +120,7 @@ class App:
     ) -> None:
         self._keys = keys
         self._credentials = credentials
+        self._scheduler = scheduler
         self._models = models
         self._settings = settings
         self._upstream = upstream
@@ -185,8 +191,10 @@ class App:
     # Handlers
 
     async def health(self, call: Call) -> None:
-        """Whether the server is alive."""
-        body = {"status": "ok", "running": len(self.drives)}
+        """Whether the server is alive, and what is wrong with it all the same."""
+        body: dict[str, object] = {"status": "ok", "running": len(self.drives)}
+        if self._scheduler is not None and self._scheduler.store.error is not None:
+            body.update(status="degraded", state=self._scheduler.store.error)
         await call.respond(200, _JSON, msgspec.json.encode(body))
 
     async def list_models(self, call: Call) -> None:
@@ -206,19 +214,72 @@ class App:
         """A chat completion."""
         await self._exchange(call, DIALECTS["openai_chat"])
 
-    async def _exchange(self, call: Call, dialect: Dialect) -> None:
+    async def list_credentials(self, call: Call) -> None:
+        """All credentials, by fingerprint."""
+        await self._administer(call, lambda each, _: admin.list_credentials(each, self._groups))
+
+    async def add_credential(self, call: Call) -> None:
+        """Take a credential in."""
+        await self._administer(
+            call, lambda each, body: admin.add_credential(each, admin.read_sso(body))
+        )
+
+    async def remove_credential(self, call: Call) -> None:
+        """Forget a credential."""
+        await self._administer(
+            call, lambda each, body: admin.remove_credential(each, admin.read_sso(body))
+        )
+
+    async def enable_credential(self, call: Call) -> None:
+        """Put a credential in service again."""
+        await self._administer(
+            call, lambda each, body: admin.enable_credential(each, admin.read_sso(body))
+        )
+
+    async def _administer(
+        self, call: Call, work: Callable[[Scheduler, bytes], dict[str, object]]
+    ) -> None:
         try:
-            body = await call.http.receive_body(self._max_body_bytes)
+            if self._scheduler is None:
+                raise InvalidRequestError(
+                    "Each request brings its own cookie here (IS_CUSTOM_SSO); there are no others "
+                    "to see or change.",
+                    code="own_cookie_mode",
+                    status=403,
+                )
+            answer = work(self._scheduler, await self._receive_body(call))
+        except InvalidRequestError as error:
+            await call.respond_error(error)
+            return
+        await call.respond(200, _JSON, msgspec.json.encode(answer))
+
+    @property
+    def _groups(self) -> set[str]:
+        return {model.group for model in self._models.values()}
+
+    async def _receive_body(self, call: Call) -> bytes:
+        """The body of a request.
+
+        Raises:
+            InvalidRequestError: It is too long, or broken.
+        """
+        try:
+            return await call.http.receive_body(self._max_body_bytes)
         except BodyTooLargeError:
-            error = InvalidRequestError(
+            raise InvalidRequestError(
                 f"The body is longer than the {self._max_body_bytes} bytes that are taken here.",
                 code="body_too_large",
                 status=413,
-            )
-            await call.respond_error(error, ("connection", "close"))
-            return
+            ) from None
         except BadBodyError as exc:
-            await call.respond_error(InvalidRequestError(str(exc)), ("connection", "close"))
+            raise InvalidRequestError(str(exc)) from exc
+
+    async def _exchange(self, call: Call, dialect: Dialect) -> None:
+        try:
+            credentials = self._credentials(_read_key(call.http))
+            body = await self._receive_body(call)
+        except InvalidRequestError as error:
+            await call.respond_error(error)
             return
         exchange = Exchange(
             body,
@@ -229,7 +290,7 @@ class App:
             created=int(time.time()),
         )
         del body
-        drive = Drive(exchange, call, self._upstream, self._credentials(_read_key(call.http)))
+        drive = Drive(exchange, call, self._upstream, credentials)
         with self.drives.enlist(drive):
             call.summary = await drive.run()
 
@@ -243,6 +304,7 @@ class App:
             "request_id": call.identity,
         }
         if summary is not None:
+            fields["model"] = summary.model
             fields["attempts"] = summary.attempts
             fields["credential"] = summary.credential
             fields["prompt_tokens"] = summary.prompt_tokens
@@ -260,6 +322,10 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/models", {"GET": App.list_models}),
     Route("/v1/models/{}", {"GET": App.show_model}),
     Route("/v1/chat/completions", {"POST": App.chat}),
+    Route("/get/tokens", {"GET": App.list_credentials}),
+    Route("/add/token", {"POST": App.add_credential}),
+    Route("/delete/token", {"POST": App.remove_credential}),
+    Route("/enable/token", {"POST": App.enable_credential}),
 )
 """Each may also be asked for without `/v1`."""
 

@@ -1,44 +1,256 @@
-"""Credentials, as long as they are few and equal: each call gets the next one in turn."""
+"""The pool's waiting face: who waits in line, what is kept, and where guests come from.
+
+The pool decides and never waits. Here calls wait for it: first come, first served, within the line
+of their quota group. Whatever a grant or a release has changed is written down before anything else
+happens, so a call is on record before Grok sees it.
+"""
 
 from __future__ import annotations
 
-import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+import attrs
+import trio
 
 from grokproto.commands import AcquireCredential, ReleaseCredential
-from grokproto.events import CredentialAcquired, NoCredential
-from grokproto.lease import Lease
+from grokproto.credentials import (
+    CredentialPool,
+    Origin,
+    Refusal,
+    decode_record,
+    encode_record,
+    lease_own,
+)
+from grokproto.errors import ConfigurationError
+from grokproto.events import CredentialAcquired, NoCredential, RequestFailed
+from grokproto.grok.guests import build_guest_request, read_guest_cookies
+from grokproto.grok.refusals import read_refusal
+from grokproto.lease import Lease, Outcome
 from grokproto.secret import Secret
+from grokproto.settings import Settings
+
+from .logs import get_logger
+from .store import Store
+from .upstream import Upstream
+
+_GUEST_TIMEOUT = 20.0
+_GUEST_PAGE = 64 * 1024
+
+Cookies = Mapping[str, Secret]
 
 
-def split_cookies(text: str) -> list[str]:
-    """The sso cookies of a list by commas."""
-    parts = (part.strip() for part in text.split(","))
-    return list(dict.fromkeys(part.removeprefix("sso=") for part in parts if part))
+@attrs.define(eq=False)
+class _Waiter:
+    """A call in line."""
+
+    command: AcquireCredential
+    called: trio.Event = attrs.field(factory=trio.Event)
+    lease: Lease | None = None
+    """What it was called for."""
 
 
 class Scheduler:
-    """Gives out the credentials in turn."""
+    """Gives out leases of a pool, and keeps what it knows.
 
-    def __init__(self, cookies: list[str]) -> None:
-        self._secrets = [Secret(cookie) for cookie in cookies]
-        self._serials = itertools.count(1)
-        self._turn = 0
+    Args:
+        pool: Fresh; what the store has is restored into it.
+        store: Where it is kept.
+        configured: The accounts of the configuration. One that was configured before and is not
+            any more is forgotten.
+        guests: Guest sessions of the configuration.
+        unix_time: Unix seconds.
+
+    Raises:
+        ConfigurationError: What the store has cannot be read.
+    """
+
+    def __init__(
+        self,
+        pool: CredentialPool,
+        store: Store,
+        *,
+        configured: Iterable[Cookies] = (),
+        guests: Iterable[Cookies] = (),
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
+        self.pool = pool
+        self.store = store
+        self._unix_time = unix_time
+        self._lines: dict[str, deque[_Waiter]] = {}
+        """By group: who waits, in order."""
+        self._guests_asked = trio.Event()
+        self._log = get_logger()
+        self._restore()
+        names = {pool.add(cookies, Origin.CONFIGURED)[0] for cookies in configured}
+        for cookies in guests:
+            names.add(pool.add_guest(cookies, self.unix_now, Origin.CONFIGURED)[0])
+        for status in list(pool.status(self.unix_now)):
+            if status.origin is Origin.CONFIGURED and status.name not in names:
+                pool.remove(status.name)
+        self.keep()
+
+    @property
+    def unix_now(self) -> float:
+        """Unix seconds."""
+        return self._unix_time()
+
+    def _restore(self) -> None:
+        try:
+            self.pool.restore(decode_record(record) for record in self.store.load().values())
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"STATE {self.store.path}: {exc}") from exc
+
+    def keep(self) -> None:
+        """Write down what has changed."""
+        changes = self.pool.changes()
+        if changes:
+            records: dict[str, bytes | None] = {r.name: encode_record(r) for r in changes.records}
+            records.update(dict.fromkeys(changes.removed))
+            self.store.save(records)
+
+    # Calls (`drive.Credentials`)
 
     async def acquire(self, command: AcquireCredential) -> CredentialAcquired | NoCredential:
         """See `drive.Credentials`."""
-        for _ in self._secrets:
-            secret = self._secrets[self._turn % len(self._secrets)]
-            self._turn += 1
-            if secret.fingerprint not in command.exclude:
-                cookies = {"sso": secret, "sso-rw": secret}
-                lease = Lease(next(self._serials), secret.fingerprint, command.group, cookies)
-                return CredentialAcquired(lease)
-        if not self._secrets:
-            return NoCredential(
-                "This server has no account for Grok; its operator must set SSO to the sso cookie "
-                "of one."
-            )
-        return NoCredential("None of this server's accounts could answer.")
+        refusal: Refusal | None = None
+        if not self._lines.get(command.group):  # nobody was here before
+            granted = self._try(command)
+            if isinstance(granted, Lease):
+                return CredentialAcquired(granted)
+            refusal = granted
+            if not refusal.waiting or trio.current_time() >= command.deadline:
+                return refusal.as_event()
+        return await self._wait_in_line(_Waiter(command), refusal)
+
+    async def _wait_in_line(
+        self, waiter: _Waiter, refusal: Refusal | None
+    ) -> CredentialAcquired | NoCredential:
+        command = waiter.command
+        line = self._lines.setdefault(command.group, deque())
+        line.append(waiter)
+        try:
+            while waiter.lease is None and trio.current_time() < command.deadline:
+                until = command.deadline
+                if refusal is not None and refusal.retry_after is not None:
+                    until = min(until, trio.current_time() + refusal.retry_after)
+                with trio.move_on_at(until):
+                    await waiter.called.wait()
+                if waiter.lease is None:
+                    refusal = self._serve(command.group)
+                    if refusal is not None and not refusal.waiting:
+                        break
+        except BaseException:
+            if waiter.lease is not None:  # it came, but nobody is here any more
+                self._give_back(ReleaseCredential(waiter.lease, Outcome.UNUSED))
+            raise
+        finally:
+            if waiter in line:
+                line.remove(waiter)
+        if waiter.lease is not None:
+            return CredentialAcquired(waiter.lease)
+        granted = self._try(command)
+        return CredentialAcquired(granted) if isinstance(granted, Lease) else granted.as_event()
 
     def release(self, command: ReleaseCredential) -> None:
         """See `drive.Credentials`."""
+        self._give_back(command)
+
+    def _give_back(self, command: ReleaseCredential) -> None:
+        self.pool.release(
+            command.lease, command.outcome, self.unix_now, command.failure, command.quota
+        )
+        self.keep()
+        if command.outcome is not Outcome.SERVED and command.outcome is not Outcome.UNUSED:
+            self._tell(command)
+        self.serve_waiting()
+
+    def _tell(self, command: ReleaseCredential) -> None:
+        """Say in the log what a failure has done to a credential."""
+        status = self.pool.describe(command.lease.credential, self.unix_now)
+        if status is not None:
+            self._log.warning(
+                "credential",
+                credential=status.name,
+                group=command.lease.group,
+                state=status.state.value,
+                reason=status.reason,
+            )
+
+    def _try(self, command: AcquireCredential) -> Lease | Refusal:
+        granted = self.pool.acquire(command.group, self.unix_now, command.exclude)
+        if isinstance(granted, Lease):
+            self.keep()
+        else:
+            self._guests_asked.set()
+        return granted
+
+    def serve_waiting(self) -> None:
+        """Something has changed: let those who wait have what there is."""
+        for group in list(self._lines):
+            self._serve(group)
+
+    def _serve(self, group: str) -> Refusal | None:
+        """Serve a line in its order; why it goes no further, if it does not."""
+        line = self._lines[group]
+        for waiter in list(line):
+            granted = self._try(waiter.command)
+            if isinstance(granted, Lease):
+                line.remove(waiter)
+                waiter.lease = granted
+                waiter.called.set()
+            elif not granted.tried:
+                return granted  # and so for all behind; else this one has merely tried them
+        return None
+
+    # Guests
+
+    async def run_guests(self, upstream: Upstream, settings: Settings) -> None:
+        """Fetch guest sessions when the pool wants some; ends when cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                for _ in range(self.pool.guests_wanted(self.unix_now)):
+                    nursery.start_soon(self._fetch_guest, upstream, settings)
+                await self._guests_asked.wait()
+                self._guests_asked = trio.Event()
+
+    async def _fetch_guest(self, upstream: Upstream, settings: Settings) -> None:
+        reason = await self._try_to_fetch_guest(upstream, settings)
+        if reason is not None:
+            self.pool.guests_unavailable(reason, self.unix_now)
+            self._log.warning("no guest session", reason=reason)
+        self.keep()
+        self.serve_waiting()
+
+    async def _try_to_fetch_guest(self, upstream: Upstream, settings: Settings) -> str | None:
+        """Fetch one; why there is none, if there is none."""
+        fetched = await upstream.fetch(
+            build_guest_request(settings), limit=_GUEST_PAGE, timeout=_GUEST_TIMEOUT
+        )
+        if isinstance(fetched, RequestFailed):
+            return f"the site could not be asked: {fetched.reason}"
+        cookies = read_guest_cookies(fetched.headers)
+        if cookies is not None:
+            self.pool.add_guest(cookies, self.unix_now)
+            return None
+        if fetched.status != 200:
+            return read_refusal(fetched.status, dict(fetched.headers), fetched.body).message
+        return "the site sets no guest cookies"
+
+
+class OwnCookie:
+    """The key of a request is the cookie of its account, for this request alone."""
+
+    def __init__(self, cookies: Cookies) -> None:
+        self._cookies = cookies
+
+    async def acquire(self, command: AcquireCredential) -> CredentialAcquired | NoCredential:
+        """See `drive.Credentials`."""
+        lease = lease_own(self._cookies, command.group)
+        if lease.credential in command.exclude:
+            return NoCredential("The account of this key could not answer.")
+        return CredentialAcquired(lease)
+
+    def release(self, command: ReleaseCredential) -> None:
+        """Nothing is kept of it."""

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 import trio
 
+from grokproto.credentials import (
+    CredentialPool,
+    GuestSettings,
+    PoolSettings,
+    Rotation,
+    parse_guest,
+    parse_own,
+    read_accounts,
+)
+from grokproto.errors import ConfigurationError
 from grokproto.models import ModelTable
+from grokproto.secret import Secret
 
 from .config import Config
 from .connection import ConnectionLimits
 from .logs import get_logger
 from .routes import App
-from .scheduler import Scheduler, split_cookies
+from .scheduler import OwnCookie, Scheduler
 from .server import Listening, Server
 from .simulator import Simulator
+from .store import MEMORY, Store
 from .upstream import Upstream, UpstreamConfig
 
-DEMO_COOKIES = ("demo-account-1", "demo-account-2")
+DEMO_COOKIES = "demo-account-1,demo-account-2"
 
 
 async def serve(
@@ -46,9 +59,73 @@ async def serve(
             simulator = Simulator()
             listening = await nursery.start(simulator.run)
             config = point_at(config, listening.url)
-        cookies = DEMO_COOKIES if demo else split_cookies(config.sso.reveal()) if config.sso else ()
-        await run_server(config, models, Scheduler(list(cookies)), announce)
+            config = attrs.evolve(  # type: ignore[misc]
+                config, sso=Secret(DEMO_COOKIES), state=MEMORY, custom_sso=False
+            )
+        with Store(config.state_path, on_error=get_logger().error) as store:
+            await run_server(config, models, build_scheduler(config, store), announce)
         nursery.cancel_scope.cancel()
+
+
+def build_pool(config: Config) -> CredentialPool:
+    """The pool that a configuration asks for, still empty."""
+    guests = GuestSettings(level=config.guest_concurrency) if config.guests else None
+    return CredentialPool(
+        PoolSettings(
+            rotation=Rotation(config.rotation),
+            concurrency=config.credential_concurrency,
+            quotas=config.quotas,
+            quota_probe=config.quota_probe,
+            guests=guests,
+        )
+    )
+
+
+def read_configured(config: Config) -> list[Mapping[str, Secret]]:
+    """The accounts in `SSO`.
+
+    Raises:
+        ConfigurationError: One of them is no cookie.
+    """
+    found = read_accounts(config.sso.reveal() if config.sso is not None else "")
+    if found.problems:
+        raise ConfigurationError(f"SSO: {found.problems[0].rstrip('.')}")
+    return list(found.accounts)
+
+
+def read_configured_guests(config: Config) -> list[Mapping[str, Secret]]:
+    """The guest sessions in `GUEST_SESSIONS`, one a line or a JSON list of texts.
+
+    Raises:
+        ConfigurationError: One of them is none.
+    """
+    if config.guest_sessions is None or not config.guests:
+        return []
+    text = config.guest_sessions.reveal()
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        entries = [line for line in text.splitlines() if line.strip()]
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise ConfigurationError("GUEST_SESSIONS must be a JSON list of texts")
+    try:
+        return [parse_guest(entry) for entry in entries]
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"GUEST_SESSIONS {exc}") from exc
+
+
+def build_scheduler(config: Config, store: Store) -> Scheduler:
+    """The scheduler that a configuration asks for, with what the store has.
+
+    Raises:
+        ConfigurationError: A cookie is none, or a record of the store is damaged.
+    """
+    return Scheduler(
+        build_pool(config),
+        store,
+        configured=read_configured(config),
+        guests=read_configured_guests(config),
+    )
 
 
 def point_at(config: Config, url: str) -> Config:
@@ -81,11 +158,14 @@ async def run_server(
     upstream = Upstream(
         UpstreamConfig(proxy=proxy, connect_timeout=config.connect_timeout), on_error=on_error
     )
+    settings = config.build_settings()
+    own = config.custom_sso
     app = App(
-        keys=config.api_keys,
-        credentials=lambda _: scheduler,
+        keys=None if own else config.api_keys,
+        credentials=(lambda key: OwnCookie(parse_own(key))) if own else (lambda _: scheduler),
+        scheduler=None if own else scheduler,
         models=models,
-        settings=config.build_settings(),
+        settings=settings,
         upstream=upstream,
         max_body_bytes=config.max_body_bytes,
     )
@@ -102,6 +182,8 @@ async def run_server(
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(upstream.run)
+        if config.guests and not own:
+            nursery.start_soon(scheduler.run_guests, upstream, settings)
         nursery.start_soon(_stop_on_signal, server)
 
         async def run(*, task_status: trio.TaskStatus[Listening]) -> None:

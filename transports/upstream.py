@@ -56,6 +56,15 @@ class UpstreamConfig:
     connect_timeout: float = 10.0
 
 
+@attrs.frozen
+class Fetched:
+    """A whole response."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
 class Upstream:
     """The far ends, and the connections to them.
 
@@ -98,6 +107,38 @@ class Upstream:
         call = UpstreamCall(self, request)
         self._nursery.start_soon(call.run)
         return call
+
+    async def fetch(
+        self, request: UpstreamRequest, *, limit: int, timeout: float
+    ) -> Fetched | RequestFailed:
+        """Make a call and take its whole response, for calls that belong to no exchange.
+
+        Args:
+            request: What to send.
+            limit: Bytes of the body that are read.
+            timeout: Seconds for all of it.
+        """
+        deadline = trio.current_time() + timeout
+        call = self.call(request)
+        try:
+            head: ResponseReceived | None = None
+            body = b""
+            while len(body) < limit:
+                match await call.receive(deadline):
+                    case ResponseReceived() as head:
+                        pass
+                    case DataReceived(data):
+                        body += data
+                    case EndOfMessage():
+                        break
+                    case RequestFailed() as failed:
+                        return failed
+                    case TimedOut():
+                        return RequestFailed(f"no answer within {timeout:g} seconds")
+            assert head is not None
+            return Fetched(head.status, head.headers, body[:limit])
+        finally:
+            call.close()
 
     async def _sweep(self) -> None:
         while True:

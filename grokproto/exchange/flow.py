@@ -51,11 +51,12 @@ class Flow:
         self._context = context
         self._settings = context.settings
         self._holdings = holdings
-        self._reply = Reply(context.dialect, holdings, context.settings.ping_interval)
+        self._reply = Reply(context.dialect, holdings, context.settings)
         self._upstream = Upstream(context.settings, holdings, self._reply)
         self._failure: Failure | None = None
         self._attempts = 0
         self._tried: list[str] = []
+        self._model: str | None = None
         self._prompt_tokens = 0
         self._attempt: Attempt | None = None
         """The last one."""
@@ -65,6 +66,7 @@ class Flow:
         try:
             request = self._context.dialect.decode_request(self._body)
             model = self._context.models.find(request.model)
+            self._model = request.model
             prompt = build_prompt(request.turns, last_turn_only=model.last_turn_only)
         except InvalidRequestError as error:
             self._holdings.enter(State.ANSWERING)
@@ -88,6 +90,7 @@ class Flow:
         """The last command."""
         return Finish(
             Summary(
+                model=self._model,
                 status=self._reply.status,
                 failure=self._failure,
                 attempts=self._attempts,

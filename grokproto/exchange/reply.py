@@ -16,7 +16,8 @@ from ..answer import EndReason, Usage
 from ..commands import EndResponse, SendData, SendResponse
 from ..dialects.base import Dialect, Encoder, Headers
 from ..errors import InvalidRequestError
-from ..failures import POLICIES, Failure
+from ..failures import POLICIES, Failure, FailureKind
+from ..settings import Settings
 from .holdings import Holdings, Steps
 
 _JSON: Headers = (("content-type", "application/json"),)
@@ -28,13 +29,14 @@ class Reply:
     Args:
         dialect: How errors are rendered.
         holdings: The clock.
-        ping_interval: Seconds of silence before a streaming client gets a ping.
+        settings: The operator's.
     """
 
-    def __init__(self, dialect: Dialect, holdings: Holdings, ping_interval: float) -> None:
+    def __init__(self, dialect: Dialect, holdings: Holdings, settings: Settings) -> None:
         self._dialect = dialect
         self._holdings = holdings
-        self._ping_interval = ping_interval
+        self._ping_interval = settings.ping_interval
+        self._own_cookie = settings.own_cookie
         self._encoder: Encoder | None = None
         self._last_sent = 0.0
         self.status: int | None = None
@@ -92,9 +94,14 @@ class Reply:
             headers = _JSON
             if failure.retry_after is not None:
                 headers = (*headers, ("retry-after", str(math.ceil(failure.retry_after))))
-            yield from self._send_head(POLICIES[failure.kind].status, headers)
+            yield from self._send_head(self._choose_status(failure), headers)
             yield from self._send(self._dialect.encode_failure(failure))
         yield from self._end()
+
+    def _choose_status(self, failure: Failure) -> int:
+        if self._own_cookie and failure.kind is FailureKind.UNAUTHORIZED:
+            return 401
+        return POLICIES[failure.kind].status
 
     def refuse(self, error: InvalidRequestError) -> Steps[None]:
         """End with an error of the client's."""

@@ -262,6 +262,12 @@ def test_dead_cookie_is_confirmed_once() -> None:
     assert "sso" in host.json["error"]["message"]
 
 
+def test_dead_cookie_of_the_clients_own_is_told_as_its_key() -> None:
+    host = FakeHost(lambda _: refusal("dead_cookie.json"), leases=["a"])
+    host.run(make_exchange(settings=Settings(own_cookie=True)))
+    assert host.status == 401
+
+
 @pytest.mark.parametrize(
     "second",
     [

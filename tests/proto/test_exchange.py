@@ -62,7 +62,7 @@ def test_a_stream_from_start_to_finish() -> None:
         >> DONE
         << c.ReleaseCredential(make_lease(), Outcome.SERVED)
         >> DONE
-        << c.Finish(c.Summary(200, None, 1, "a", 2, 1))
+        << c.Finish(c.Summary(200, None, 1, "a", 2, 1, model="grok-3"))
     )
 
 
@@ -164,7 +164,7 @@ def test_client_leaves_in_mid_stream() -> None:
         >> DONE
         << c.ReleaseCredential(make_lease(), Outcome.SERVED)
         >> DONE
-        << c.Finish(c.Summary(200, None, 1, "a", 2, 1, client_closed=True))
+        << c.Finish(c.Summary(200, None, 1, "a", 2, 1, client_closed=True, model="grok-3"))
     )
 
 

@@ -11,9 +11,10 @@ import trio
 
 from transports.config import Config, load_config
 from transports.scheduler import Scheduler
-from transports.serve import point_at, run_server
+from transports.serve import build_scheduler, point_at, run_server
 from transports.server import Listening
 from transports.simulator import Simulator
+from transports.store import MEMORY, Store
 
 PATIENCE = 20.0
 """Seconds after which a test has hung."""
@@ -27,6 +28,7 @@ class Served:
     simulator: Simulator
     listening: Listening
     nursery: trio.Nursery
+    scheduler: Scheduler
 
     async def connect(self) -> RawClient:
         """A connection to the server."""
@@ -188,22 +190,27 @@ def with_server(
 
     async def main() -> None:
         simulator = Simulator(quotas=quotas)
-        config: Config = load_config({"PORT": "0", "ACQUIRE_WAIT": "0.2", **environment})
+        variables = {"PORT": "0", "ACQUIRE_WAIT": "0.2", "STATE": MEMORY, "QUOTA_PROBE": "false"}
+        variables.update({"IS_TEMP_GROK2": "false", "SSO": ",".join(accounts)})
+        config: Config = load_config({**variables, **environment})
         async with trio.open_nursery() as nursery:
             await nursery.start(simulator.run)
             config = point_at(config, simulator.base_url)
             models = config.read_models()
 
             async def serve(*, task_status: trio.TaskStatus[Listening]) -> None:
-                scheduler = Scheduler(list(accounts))
                 await run_server(config, models, scheduler, task_status=task_status)
 
-            listening = await nursery.start(serve)
-            served = Served(simulator, listening, nursery)
-            with trio.fail_after(PATIENCE):
-                await check(served)
-                await simulator.site.wait_for(lambda: simulator.site.in_flight == 0)
-            nursery.cancel_scope.cancel()
+            with Store(config.state_path) as store:
+                scheduler = build_scheduler(config, store)
+                listening = await nursery.start(serve)
+                served = Served(simulator, listening, nursery, scheduler)
+                with trio.fail_after(PATIENCE):
+                    await check(served)
+                    await simulator.site.wait_for(lambda: simulator.site.in_flight == 0)
+                    for status in scheduler.pool.status(scheduler.unix_now):
+                        assert status.in_flight == 0
+                nursery.cancel_scope.cancel()
         assert simulator.errors == []
 
     trio.run(main)

@@ -1,0 +1,186 @@
+"""What one account may still do in one quota group: the count, its window, and its limit.
+
+A window is a span that opens with its first call. The count is of calls granted; a call that cost
+nothing is taken off again, but only within the window in which it was counted. A limit that Grok
+reported rests on top: while it lasts no call is granted, whatever the count says, and when it is
+over the count is what it was. So a limit that Grok set too short never makes us oversell.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..lease import Quota
+from .clock import Span
+from .quota import MAX_TOTAL, MAX_WINDOW, Allowance
+
+if TYPE_CHECKING:
+    from .credential import Credential
+
+MIN_REST = 1.0
+"""Seconds that a limit lasts at least. A `retry_after` of 0 must not make a loop of refusals."""
+
+
+@attrs.frozen
+class Limit:
+    """Grok's word that no more calls are possible for a while."""
+
+    span: Span
+    reason: str
+    """One sentence."""
+
+
+@attrs.define(eq=False)
+class Ledger:
+    """The account of one group of one credential."""
+
+    credential: Credential
+    group: str
+    allowance: Allowance
+    known: bool = False
+    """Grok told the allowance; else it is our guess."""
+
+    used: int = 0
+    """Calls of the window on record, which may be over."""
+
+    window: Span | None = None
+    limit: Limit | None = None
+    number: int = 0
+    """Of the window: tells it from earlier ones, for calls that are given back late."""
+
+    in_flight: int = 0
+    last_used: int = 0
+    """The pool's count of grants at the last grant from here."""
+
+    # Looking
+
+    def window_end(self, now: float) -> float | None:
+        """When the open window ends, Unix seconds; None when none is open."""
+        return None if self.window is None else self.window.end(now)
+
+    def limit_end(self, now: float) -> float | None:
+        """When Grok's limit ends, Unix seconds; None when there is none."""
+        return None if self.limit is None else self.limit.span.end(now)
+
+    def left(self, now: float) -> int:
+        """Calls that the count leaves."""
+        if self.window_end(now) is None:
+            return self.allowance.total
+        return max(0, self.allowance.total - self.used)
+
+    def rest_end(self, now: float) -> float | None:
+        """When a call is possible again, Unix seconds; None when it is possible now."""
+        end = self.limit_end(now)
+        if self.left(now) > 0:
+            return end
+        window_end = self.window_end(now)
+        assert window_end is not None  # an allowance is never of no calls
+        return window_end if end is None else max(end, window_end)
+
+    def next_look(self, now: float) -> float | None:
+        """When to look again though a call is possible now, Unix seconds; None for never.
+
+        Where its window ends, it has more calls. Where the clock returns to what was written down
+        before it was set back, it may have fewer.
+        """
+        limit = None if self.limit is None else self.limit.span
+        times = [span.next_start(now) for span in (self.window, limit) if span is not None]
+        times.append(self.window_end(now))
+        return min((time for time in times if time is not None), default=None)
+
+    # Counting
+
+    def grant(self, now: float) -> bool:
+        """Count a call; whether it opened a window."""
+        opens = self.window_end(now) is None
+        if opens:
+            self._open(Span(now, self.allowance.window))
+        self.used += 1
+        self.in_flight += 1
+        return opens
+
+    def give_back(self, number: int, now: float) -> bool:
+        """Take a call of window `number` off the count; whether there was something to take."""
+        if number != self.number or self.used == 0 or self.window_end(now) is None:
+            return False
+        self.used -= 1
+        if self.used == 0:
+            self.window = None  # the call that opened it never was
+        return True
+
+    def learn(self, quota: Quota, now: float) -> bool:
+        """Put what Grok told in the place of what we guessed; whether it could be right.
+
+        Our count and Grok's may differ by the calls in flight, which Grok may or may not have
+        counted yet, and by calls that others made with the account. Where ours is the larger, it
+        holds both. Where Grok's is, others made some, and the calls in flight are added lest they
+        be lost.
+        """
+        if not (1 <= quota.total <= MAX_TOTAL and 0 < quota.window <= MAX_WINDOW):
+            return False
+        remaining = min(max(0, quota.remaining), quota.total)
+        counted = quota.total - remaining
+        open_ = self.window_end(now) is not None
+        own = self.used if open_ else 0
+        self.known = True
+        self.allowance = Allowance(quota.total, quota.window)
+        used = own if own >= counted else counted + self.in_flight
+        if remaining == 0 and quota.wait is not None and 0 < quota.wait <= MAX_WINDOW:
+            window = Span(now, quota.wait)
+        elif open_:
+            assert self.window is not None
+            window = attrs.evolve(self.window, length=quota.window)
+            if window.end(now) is None:  # shorter than we thought, and Grok's is still open
+                window = Span(now, quota.window)
+        else:
+            window = Span(now, quota.window)
+        if open_:
+            self.window, self.used = window, used
+        elif used:
+            self._open(window)
+            self.used = used
+        return True
+
+    def rest(self, seconds: float | None, reason: str, now: float) -> None:
+        """Take Grok's word that the group is used up.
+
+        Args:
+            seconds: How long; None where Grok did not say, which means to the end of the window.
+            reason: One sentence.
+            now: Unix seconds.
+        """
+        if self.left(now) > 0:
+            self.known = False  # Grok counts otherwise than we do: ask again with the next window
+        if seconds is None:
+            end = self.window_end(now)
+            seconds = self.allowance.window if end is None else end - now
+        seconds = min(max(MIN_REST, seconds), MAX_WINDOW)
+        end = self.limit_end(now)
+        if end is None or end < now + seconds:
+            self.limit = Limit(Span(now, seconds), reason)
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing to keep: it never granted a call."""
+        return self.last_used == 0
+
+    def is_open(self, now: float) -> bool:
+        """Whether calls made now would be counted together with earlier ones."""
+        return self.window_end(now) is not None or self.limit_end(now) is not None
+
+    def notice(self, before: float, now: float) -> bool:
+        """Look at the spans once the clock was set back; whether there is something to keep."""
+        window = None if self.window is None else self.window.notice(before, now)
+        limit = self.limit
+        if limit is not None:
+            limit = Limit(limit.span.notice(before, now), limit.reason)
+        changed = (window, limit) != (self.window, self.limit)
+        self.window, self.limit = window, limit
+        return changed
+
+    def _open(self, window: Span) -> None:
+        self.window = window
+        self.used = 0
+        self.number += 1

@@ -1,0 +1,25 @@
+"""What an operator can set about a pool."""
+
+from __future__ import annotations
+
+import attrs
+
+from .guests import GuestSettings
+from .quota import Quotas
+from .rota import Rotation
+
+
+@attrs.frozen
+class PoolSettings:
+    """How a pool chooses, counts, and bounds."""
+
+    rotation: Rotation = Rotation.BALANCED
+    concurrency: int = 4
+    """Calls that one credential may have in flight, over all groups."""
+
+    quotas: Quotas = attrs.field(factory=Quotas)
+    quota_probe: bool = True
+    """Leases may ask for the group's real quota."""
+
+    guests: GuestSettings | None = None
+    """None: grok-2 is served by the accounts like any other group."""
