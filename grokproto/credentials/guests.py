@@ -109,14 +109,14 @@ class Guests:
             )
         if usable >= self.level:
             return refusal
-        wait = self._next_fetch()
-        soon = refusal.waiting or wait == 0
+        fetch = self._next_fetch()
+        changes = [fetch or BUSY_RETRY, refusal.retry_after]
         return attrs.evolve(
             refusal,
             message=f"No guest session is free for {GUEST_GROUP}; a new one is asked for "
-            f"{f'in {tell_duration(wait)}' if wait else 'now'}.",
-            retry_after=min(wait or BUSY_RETRY, refusal.retry_after or BUSY_RETRY),
-            waiting=soon,
+            f"{f'in {tell_duration(fetch)}' if fetch else 'now'}.",
+            retry_after=min(seconds for seconds in changes if seconds is not None),
+            waiting=refusal.waiting or fetch == 0,
         )
 
     def _next_fetch(self) -> float:

@@ -67,7 +67,8 @@ class CredentialStatus:
 
 def describe(credential: Credential, concurrency: int, now: float) -> CredentialStatus:
     """The status of a credential."""
-    groups = tuple(_describe_group(ledger, now) for _, ledger in sorted(credential.ledgers.items()))
+    used = [ledger for _, ledger in sorted(credential.ledgers.items()) if not ledger.blank]
+    groups = tuple(_describe_group(ledger, now) for ledger in used)
     cooling = [group for group in groups if group.until is not None]
     disabled = credential.disabled
     reason: str | None = None
