@@ -167,6 +167,8 @@ class ApiKeys:
     """The keys that clients may use. One may be given as `sha256:` and its hex digest."""
 
     _digests: frozenset[bytes] = attrs.field(repr=False)
+    first: Secret | None = None
+    """The first that is given as itself, for our own calls to a server that runs."""
 
     def accept(self, key: str) -> bool:
         """Whether `key` is one of them, in a time that does not depend on how near it is."""
@@ -184,6 +186,7 @@ class ApiKeys:
 
 def _api_keys(text: str) -> ApiKeys:
     digests: set[bytes] = set()
+    plain: list[Secret] = []
     for key in (part.strip() for part in text.split(",")):
         if key.startswith("sha256:"):
             try:
@@ -197,9 +200,10 @@ def _api_keys(text: str) -> ApiKeys:
             if not key.isascii() or not key.isprintable() or " " in key:
                 raise _BadValueError("has a key with characters that no header may have")
             digests.add(hashlib.sha256(key.encode()).digest())
+            plain.append(Secret(key))
     if not digests:
         raise _BadValueError("must hold at least one key")
-    return ApiKeys(frozenset(digests))
+    return ApiKeys(frozenset(digests), plain[0] if plain else None)
 
 
 @environ.config(prefix="", frozen=True)

@@ -57,9 +57,9 @@ class Scheduler:
     Args:
         pool: Fresh; what the store has is restored into it.
         store: Where it is kept.
-        configured: The accounts of the configuration. One that was configured before and is not
-            any more is forgotten.
+        configured: The accounts of the configuration.
         guests: Guest sessions of the configuration.
+        forget: Forget those that were configured and are not any more.
         unix_time: Unix seconds.
 
     Raises:
@@ -73,6 +73,7 @@ class Scheduler:
         *,
         configured: Iterable[Cookies] = (),
         guests: Iterable[Cookies] = (),
+        forget: bool = True,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         self.pool = pool
@@ -87,7 +88,7 @@ class Scheduler:
         for cookies in guests:
             names.add(pool.add_guest(cookies, self.unix_now, Origin.CONFIGURED)[0])
         for status in list(pool.status(self.unix_now)):
-            if status.origin is Origin.CONFIGURED and status.name not in names:
+            if forget and status.origin is Origin.CONFIGURED and status.name not in names:
                 pool.remove(status.name)
         self.keep()
 

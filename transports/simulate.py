@@ -192,3 +192,25 @@ def run(
         calls=dict(calls.most_common()),
         seconds=now,
     )
+
+
+def tell(report: Report) -> str:
+    """A report for people."""
+    hours = report.seconds / 3600
+    served = f"{report.served} served, {report.refused} refused"
+    waits = f"half of them under {report.median_wait:.1f} s, none over {report.longest_wait:.1f} s"
+    lines = [
+        f"{report.requests} requests in {hours:.1f} hours: {served}.",
+        f"{report.waited} waited for a busy account, {waits}.",
+    ]
+    if report.first_refusal is None:
+        lines.append("The accounts never ran dry.")
+    else:
+        lines.append(
+            f"The accounts ran dry after {report.first_refusal / 3600:.1f} hours; requests were "
+            f"refused in {report.refused_hours} of the hours."
+        )
+    most = max(report.calls.values(), default=0)
+    least = min(report.calls.values(), default=0)
+    lines.append(f"Calls by account: from {least} to {most}, fairness {report.fairness:.2f}.")
+    return "\n".join(lines)
