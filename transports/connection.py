@@ -93,6 +93,10 @@ class HTTPRequest:
         """Cancel `scope` as soon as the client has left; at once if it has already."""
         self._connection.watch(scope)
 
+    def unwatch(self) -> None:
+        """Do not cancel it any more."""
+        self._connection.watch(None)
+
     async def receive_body(self, limit: int) -> bytes:
         """The whole body.
 
@@ -196,9 +200,9 @@ class _Connection:
         if self._watching is not None:
             self._watching.cancel()
 
-    def watch(self, scope: trio.CancelScope) -> None:
+    def watch(self, scope: trio.CancelScope | None) -> None:
         self._watching = scope
-        if self._eof:
+        if self._eof and scope is not None:
             scope.cancel()
 
     async def _feed(self, timeout: float) -> bool:

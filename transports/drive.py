@@ -36,6 +36,9 @@ class Client(Protocol):
     def watch(self, scope: trio.CancelScope) -> None:
         """Cancel `scope` as soon as the client has left."""
 
+    def unwatch(self) -> None:
+        """Whether the client leaves does not matter any more."""
+
 
 class Credentials(Protocol):
     """Where leases come from."""
@@ -153,6 +156,7 @@ class Drive:
                 await self._client.send_response(status, headers)
             case c.EndResponse():
                 await self._client.end_response()
+                self._client.unwatch()  # it has its answer; what is left to do is not for it
 
     async def _receive(self, call: UpstreamCall, deadline: float) -> e.Event:
         event = await call.receive(deadline)

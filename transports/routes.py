@@ -89,6 +89,10 @@ class Call:
         """See `drive.Client`."""
         self.http.watch(scope)
 
+    def unwatch(self) -> None:
+        """See `drive.Client`."""
+        self.http.unwatch()
+
     def _named(self) -> Headers:
         return (("x-request-id", self.identity),)
 

@@ -47,7 +47,7 @@ class _Waiter:
 
     command: AcquireCredential
     called: trio.Event = attrs.field(factory=trio.Event)
-    lease: Lease | None = None
+    answer: Lease | Refusal | None = None
     """What it was called for."""
 
 
@@ -132,27 +132,23 @@ class Scheduler:
         line = self._lines.setdefault(command.group, deque())
         line.append(waiter)
         try:
-            while waiter.lease is None and trio.current_time() < command.deadline:
+            while waiter.answer is None and trio.current_time() < command.deadline:
                 until = command.deadline
                 if refusal is not None and refusal.retry_after is not None:
                     until = min(until, trio.current_time() + refusal.retry_after)
                 with trio.move_on_at(until):
                     await waiter.called.wait()
-                if waiter.lease is None:
+                if waiter.answer is None:
                     refusal = self._serve(command.group)
-                    if refusal is not None and not refusal.waiting:
-                        break
         except BaseException:
-            if waiter.lease is not None:  # it came, but nobody is here any more
-                self._give_back(ReleaseCredential(waiter.lease, Outcome.UNUSED))
+            if isinstance(waiter.answer, Lease):  # it came, but nobody is here any more
+                self._give_back(ReleaseCredential(waiter.answer, Outcome.UNUSED))
             raise
         finally:
             if waiter in line:
                 line.remove(waiter)
-        if waiter.lease is not None:
-            return CredentialAcquired(waiter.lease)
-        granted = self._try(command)
-        return CredentialAcquired(granted) if isinstance(granted, Lease) else granted.as_event()
+        answer = waiter.answer or self._try(command)
+        return CredentialAcquired(answer) if isinstance(answer, Lease) else answer.as_event()
 
     def release(self, command: ReleaseCredential) -> None:
         """See `drive.Credentials`."""
@@ -197,9 +193,9 @@ class Scheduler:
         line = self._lines[group]
         for waiter in list(line):
             granted = self._try(waiter.command)
-            if isinstance(granted, Lease):
+            if isinstance(granted, Lease) or not granted.waiting:
                 line.remove(waiter)
-                waiter.lease = granted
+                waiter.answer = granted
                 waiter.called.set()
             elif not granted.tried:
                 return granted  # and so for all behind; else this one has merely tried them

@@ -184,12 +184,14 @@ def with_server(
     *,
     accounts: tuple[str, ...] = ("anna", "bert", "cleo"),
     quotas: dict[str, tuple[int, float]] | None = None,
+    no_guests: bool = False,
     **environment: str,
 ) -> None:
     """Run a check against a server of its own; nothing may be left of it afterwards."""
 
     async def main() -> None:
         simulator = Simulator(quotas=quotas)
+        simulator.site.gives_guests = not no_guests
         variables = {"PORT": "0", "ACQUIRE_WAIT": "0.2", "STATE": MEMORY, "QUOTA_PROBE": "false"}
         variables.update({"IS_TEMP_GROK2": "false", "SSO": ",".join(accounts)})
         config: Config = load_config({**variables, **environment})
