@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import click
 
-from grokproto.credentials import CredentialRecord, Kind, decode_record, read_accounts
+from grokproto.credentials import CredentialRecord, Kind, read_accounts
 from grokproto.errors import ConfigurationError, InvalidRequestError
 
 from . import admin
@@ -142,7 +142,7 @@ def _look(config: Config) -> Iterator[Scheduler]:
     """What is known of the accounts, for looking only."""
     try:
         with Store(config.state_path) as store:
-            yield build_scheduler(config, store)
+            yield build_scheduler(config, store, forget=False)
     except StateHeldError:
         with Store(MEMORY) as copy:
             copy.save(dict(read_records(Path(config.state_path))))
@@ -151,7 +151,7 @@ def _look(config: Config) -> Iterator[Scheduler]:
 
 def _read_state(config: Config) -> Iterable[CredentialRecord]:
     with _look(config) as scheduler:
-        return [decode_record(record) for record in scheduler.store.load().values()]
+        return scheduler.pool.snapshot()
 
 
 def _change(
@@ -169,7 +169,7 @@ def _try_change(
     """Change the state, or ask the server that holds it to."""
     try:
         with Store(config.state_path) as store:
-            return work(build_scheduler(config, store))
+            return work(build_scheduler(config, store, forget=False))
     except StateHeldError:
         return _ask_server(config, path, named)
     except InvalidRequestError as exc:

@@ -11,7 +11,10 @@ and the end, and it does not count what is in between.
 
 from __future__ import annotations
 
+import email.utils
+import functools
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable
 
 import attrs
@@ -290,6 +293,8 @@ class _Connection:
             headers.append(("transfer-encoding", "chunked"))
         if self.closing and "connection" not in names:
             headers.append(("connection", "close"))
+        if "date" not in names:
+            headers.append(("date", _tell_date(int(time.time()))))
         raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
         head = self._h11.send(h11.Response(status_code=status, headers=raw)) or b""
         self._head_sent = True
@@ -416,6 +421,11 @@ class _Connection:
         self._aborted = True
         self._left()
         self._transport.close(reset=reset)
+
+
+@functools.lru_cache(maxsize=2)
+def _tell_date(second: int) -> str:
+    return email.utils.formatdate(second, usegmt=True)
 
 
 async def _serve_requests(connection: _Connection, handler: Handler, on_error: ErrorHook) -> None:

@@ -114,8 +114,13 @@ def read_configured_guests(config: Config) -> list[Mapping[str, Secret]]:
         raise ConfigurationError(f"GUEST_SESSIONS {exc}") from exc
 
 
-def build_scheduler(config: Config, store: Store) -> Scheduler:
+def build_scheduler(config: Config, store: Store, *, forget: bool = True) -> Scheduler:
     """The scheduler that a configuration asks for, with what the store has.
+
+    Args:
+        config: The configuration.
+        store: Where it is kept.
+        forget: Forget accounts that were configured and are not any more.
 
     Raises:
         ConfigurationError: A cookie is none, or a record of the store is damaged.
@@ -125,6 +130,7 @@ def build_scheduler(config: Config, store: Store) -> Scheduler:
         store,
         configured=read_configured(config),
         guests=read_configured_guests(config),
+        forget=forget,
     )
 
 

@@ -398,8 +398,9 @@ def test_removed_credentials_are_forgotten_in_the_end() -> None:
     pool.add(parse_account("t0"))
     pool.add(parse_account("t290"))
     now = NOW + 300
-    assert [len(shown.groups) for shown in pool.status(now)] == [1, 1]
-    assert [shown.groups[0].remaining for shown in pool.status(now)] == [2, 1]
+    forgotten, remembered = pool.status(now)
+    assert forgotten.groups == ()
+    assert [group.remaining for group in remembered.groups] == [1]
 
 
 def test_names_are_unique_though_fingerprints_are_not() -> None:

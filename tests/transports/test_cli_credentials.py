@@ -1,0 +1,268 @@
+"""`grokproto credentials`, `doctor` and `simulate`, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.transports.test_credentials import ROOT, Process
+from transports.simulator import FaultKind, Simulator
+
+FILES = {
+    "plain": "cookie-1\n# a comment\ncookie-2,cookie-3\ncookie-1\n",
+    "env": "SSO=cookie-1,cookie-2,cookie-3\n",
+    "json": '["cookie-1", {"sso": "cookie-2"}, {"token": "cookie-3"}, {"cookie": "sso=cookie-3"}]',
+    "lines": '{"sso": "cookie-1"}\n{"cookie": "sso=cookie-2; sso-rw=cookie-2"}\n"cookie-3"\n',
+}
+
+
+def run(
+    *arguments: str, text: str = "", code: int = 0, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line; hold its exit code against what is expected."""
+    done = subprocess.run(
+        [sys.executable, "-m", "transports", *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> str:
+    """A state of its own."""
+    return str(tmp_path / "state.sqlite3")
+
+
+def names(state: str, **environment: str) -> list[str]:
+    """The fingerprints of the accounts."""
+    listed = run("credentials", "list", "--json", STATE=state, **environment)
+    return list(json.loads(listed.stdout))
+
+
+def test_add_list_remove(state: str) -> None:
+    assert names(state) == []
+    added = run("credentials", "add", text="cookie-1\n", STATE=state)
+    (name,) = names(state)
+    assert added.stdout == f"{name} added\n"
+    assert "here before" in run("credentials", "add", text="sso=cookie-1", STATE=state).stdout
+    assert f"{name}  ready" in run("credentials", "list", STATE=state).stdout
+    assert run("credentials", "enable", name, STATE=state).stdout == f"{name} enabled\n"
+    assert run("credentials", "remove", name, STATE=state).stdout == f"{name} removed\n"
+    assert names(state) == []
+    missing = run("credentials", "remove", name, STATE=state, code=2)
+    assert "no such credential" in missing.stderr
+    wrong = run("credentials", "add", text="not a; cookie", STATE=state, code=2)
+    assert "not a; cookie" not in wrong.stderr
+
+
+@pytest.mark.parametrize("form", sorted(FILES))
+def test_import_and_export(state: str, tmp_path: Path, form: str) -> None:
+    file = tmp_path / "accounts"
+    file.write_text(FILES[form])
+    assert run("credentials", "import", str(file), STATE=state).stdout.startswith("Added 3; 0 were")
+    again = run("credentials", "import", "-", text=FILES[form], STATE=state)
+    assert again.stdout.startswith("Added 0; 3 were")
+    out = tmp_path / "out"
+    run("credentials", "export", str(out), STATE=state)
+    assert out.read_text() == "cookie-1\ncookie-2\ncookie-3\n"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert run("credentials", "export", "-", STATE=state).stdout == out.read_text()
+
+
+def test_import_with_problems(state: str) -> None:
+    done = run("credentials", "import", "-", text="good\nbad one\n", STATE=state, code=1)
+    assert "Added 1" in done.stdout
+    assert "Line 2" in done.stderr
+    assert "bad one" not in done.stderr
+
+
+def test_a_running_server_is_asked(state: str) -> None:
+    server = Process.start(STATE=state, SSO="anna")
+    port = server.url.split(":")[2].split("/")[0]
+    try:
+        environment = {"PORT": port, "SSO": "anna"}
+        assert len(names(state, **environment)) == 1
+        added = run("credentials", "add", text="bert", STATE=state, **environment)
+        assert added.stdout.endswith(" added\n")
+        assert len(names(state, **environment)) == 2
+        unknown = run("credentials", "remove", "nobody", STATE=state, code=2, **environment)
+        assert "no such credential" in unknown.stderr
+        refused = run("credentials", "add", text="x", STATE=state, code=2, API_KEY="z", PORT=port)
+        assert "not one of this server's" in refused.stderr
+        nowhere = run("credentials", "add", text="x", STATE=state, code=2, PORT="9")
+        assert "none answers" in nowhere.stderr
+        hashed = run(
+            *("credentials", "add"), text="x", STATE=state, code=2, API_KEY="sha256:" + "0" * 64
+        )
+        assert "only hashes" in hashed.stderr
+    finally:
+        server.end(signal.SIGTERM)
+
+
+def test_looking_forgets_nothing(state: str) -> None:
+    first = names(state, SSO="anna,bert")
+    assert names(state) == first
+    assert len(first) == 2
+
+
+def test_own_cookies_have_no_list(state: str) -> None:
+    done = run("credentials", "list", STATE=state, IS_CUSTOM_SSO="true", code=2)
+    assert "brings its own cookie" in done.stderr
+
+
+# The doctor
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """A simulated Grok, in a thread of its own."""
+    import threading
+
+    started = threading.Event()
+    found: list[Simulator] = []
+    stop: list[object] = []
+
+    async def main() -> None:
+        each = Simulator(quotas={"grok-3": (9, 7200.0)})
+        async with trio.open_nursery() as nursery:
+            await nursery.start(each.run)
+            found.append(each)
+            stop.append((trio.lowlevel.current_trio_token(), nursery.cancel_scope))
+            started.set()
+
+    thread = threading.Thread(target=trio.run, args=(main,))
+    thread.start()
+    started.wait(10)
+    yield found[0]
+    token, scope = stop[0]  # type: ignore[misc]
+    token.run_sync_soon(scope.cancel)  # type: ignore[has-type]
+    thread.join(10)
+
+
+def examine(
+    state: str, simulator: Simulator, *arguments: str, code: int, **environment: str
+) -> str:
+    """What the doctor says."""
+    url = simulator.base_url
+    return run(
+        "doctor",
+        *arguments,
+        STATE=state,
+        code=code,
+        GROK_BASE_URL=url,
+        GROK_ASSETS_URL=url,
+        **environment,
+    ).stdout
+
+
+def test_all_is_well(state: str, simulator: Simulator) -> None:
+    said = examine(state, simulator, "--credentials", code=0, SSO="anna,bert")
+    assert "PROBLEM" not in said
+    assert "warning" not in said
+    assert said.count("It has 9 of 9 calls left in 2 hours.") == 2
+    assert simulator.site.calls["/rest/rate-limits"] == 2
+    assert "/rest/app-chat/conversations/new" not in simulator.site.calls
+
+
+def test_accounts_are_not_asked_unless_told_to(state: str, simulator: Simulator) -> None:
+    examine(state, simulator, code=0, SSO="anna")
+    assert simulator.site.calls["/rest/rate-limits"] == 0
+
+
+def test_dead_account_and_challenge(state: str, simulator: Simulator) -> None:
+    simulator.site.accounts.get("anna").dead = True
+    assert "sso cookie" in examine(state, simulator, "--credentials", code=1, SSO="anna")
+    simulator.site.faults.order(FaultKind.BLOCK_PAGE, path="/", times=None)
+    lines = examine(state, simulator, "--json", code=1, SSO="anna").splitlines()
+    findings = {each["check"]: each for each in map(json.loads, lines)}
+    assert findings["site"]["level"] == "warning"
+    assert "CF_CLEARANCE" in findings["site"]["sentence"]
+    assert all(each["next_step"] for each in findings.values() if each["level"] != "ok")
+
+
+def test_clock_that_is_wrong(state: str, simulator: Simulator) -> None:
+    headers = {"content-type": "text/html", "date": "Wed, 01 Jan 2020 00:00:00 GMT"}
+    simulator.site.faults.order_answer(200, headers, b"", path="/", times=None)
+    said = examine(state, simulator, code=1, SSO="anna", IS_TEMP_GROK2="false")
+    assert "clock: This machine's clock is" in said
+    assert "ahead of the site's" in said
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"PORT": "x"}, "PORT must be"),
+        ({"SSO": "a b"}, "SSO: "),
+        ({"GROK_BASE_URL": "http://127.0.0.1:9"}, "Nothing answers at 127.0.0.1 port 9"),
+        ({"GROK_BASE_URL": "http://nowhere.invalid"}, "cannot be resolved"),
+        ({"PROXY": "socks5://127.0.0.1:9", "SSO": "a"}, "proxy: Nothing answers"),
+        ({"STATE": "/dev/null/x"}, "STATE"),
+        ({"IS_TEMP_GROK2": "false"}, "There is no account"),
+    ],
+)
+def test_what_is_wrong(
+    state: str, simulator: Simulator, environment: dict[str, str], words: str
+) -> None:
+    url = simulator.base_url
+    variables = {"STATE": state, "GROK_BASE_URL": url, "GROK_ASSETS_URL": url, **environment}
+    assert words in run("doctor", code=1, **variables).stdout
+
+
+# The simulation
+
+
+def test_simulate() -> None:
+    enough = json.loads(run("simulate", "--accounts", "4", "--rate", "30", "--json").stdout)
+    assert enough["refused"] == 0
+    assert enough["requests"] == enough["served"] > 600
+    assert enough["fairness"] > 0.95
+    few = run("simulate", "--accounts", "2", "--rate", "300").stdout
+    assert "ran dry" in few
+    assert run("simulate", "--accounts", "2", "--rate", "300").stdout == few
+    assert "no model" in run("simulate", "--model", "x", code=2).stderr
+    assert "above 0" in run("simulate", "--accounts", "0", code=2).stderr
+
+
+def test_simulate_a_log() -> None:
+    ours = "\n".join(
+        json.dumps(
+            {
+                "event": "request",
+                "path": "/v1/chat/completions",
+                "model": "grok-3-reasoning",
+                "timestamp": f"2026-03-01T10:00:{second:02}Z",
+            }
+        )
+        for second in range(30)
+    )
+    report = json.loads(
+        run(
+            "simulate", "--accounts", "2", "--log", "-", "--json", text=ours + "\nnoise\n[1]\n"
+        ).stdout
+    )
+    assert (report["requests"], report["served"]) == (30, 20)
+    common = "".join(
+        f'1.2.3.4 - - [01/Mar/2026:10:{minute:02}:00 +0000] "POST {path} HTTP/1.1" 200 5\n'
+        for minute in range(20)
+        for path in ("/v1/chat/completions", "/health")
+    )
+    report = json.loads(run("simulate", "--log", "-", "--json", text=common).stdout)
+    assert (report["requests"], report["served"]) == (20, 20)
+    assert "no line" in run("simulate", "--log", "-", text="noise", code=2).stderr
