@@ -15,6 +15,7 @@ from grokproto import commands as c
 from grokproto import events as e
 from grokproto.exchange import Exchange
 
+from .connection import ClientLeftError
 from .upstream import Upstream, UpstreamCall
 
 _FAREWELL = 2.0
@@ -22,7 +23,7 @@ _FAREWELL = 2.0
 
 
 class Client(Protocol):
-    """The client's end, as a driver needs it."""
+    """The client's end, as a driver needs it. Sending raises `ClientLeftError` when it is gone."""
 
     async def send_response(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
         """Send the head."""
@@ -128,7 +129,10 @@ class Drive:
         match command:
             case c.SendResponse() | c.SendData() | c.EndResponse():
                 self._sending = True
-                await self._send(command)
+                try:
+                    await self._send(command)
+                except ClientLeftError:
+                    return e.ClientClosed()
                 self._sending = False
             case c.ReceiveData(deadline) | c.ReceiveResponse(deadline):
                 assert self._call is not None

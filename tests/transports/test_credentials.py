@@ -445,6 +445,7 @@ def ask(url: str) -> int:
             return int(response.status)
     except urllib.error.HTTPError as exc:
         with exc:
+            exc.read()
             return exc.code
     except OSError:
         return 0

@@ -90,8 +90,13 @@ def fixture_reply(served: Served, pieces: list[bytes]) -> None:
 
 
 def recover(served: Served) -> None:
-    """Give the server an account that nothing has happened to yet."""
-    served.scheduler.pool.add({"sso": Secret(f"account-{next(numbers)}")})
+    """Give the server an account that nothing has happened to yet, and no other."""
+    for status in list(served.scheduler.pool.status(served.scheduler.unix_now)):
+        served.scheduler.pool.remove(status.name)
+    name = f"account-{next(numbers)}"
+    served.scheduler.pool.add({"sso": Secret(name)})
+    pictures = (p for each in STREAM_EXPECTATIONS.values() for p in each["images"])
+    served.simulator.site.accounts.get(name).pictures.update(dict.fromkeys(pictures, 1))
 
 
 numbers = itertools.count()
@@ -109,6 +114,7 @@ def check_fixture(name: str, streamed: RawResponse) -> None:
     reasoning = "".join(delta.get("reasoning_content") or "" for delta in deltas)
     assert reasoning == expected["reasoning"]
     assert content.startswith(expected["content"])
+    assert content.count("![image](") == len(expected["images"])
     if expected["error_kind"]:
         assert streamed.events[-1]["error"]["code"] == expected["error_kind"]
     else:
@@ -117,7 +123,6 @@ def check_fixture(name: str, streamed: RawResponse) -> None:
         assert last == reasons[expected["finish_reason"]]
 
 
-WITHOUT_PICTURES = [name for name, each in STREAM_EXPECTATIONS.items() if not each["images"]]
 ONCE = {
     "THINKING_FORMAT": "reasoning_content",
     "MAX_ATTEMPTS": "1",
@@ -127,12 +132,12 @@ ONCE = {
 
 def test_every_fixture_whole_and_byte_by_byte() -> None:
     async def check(served: Served) -> None:
-        for name in WITHOUT_PICTURES:
+        for name in STREAM_EXPECTATIONS:
             data = read_stream(name)
             for pieces in ([data], single_bytes(data)):
+                recover(served)
                 fixture_reply(served, pieces)
                 check_fixture(name, await served.chat(stream=True))
-                recover(served)
 
     with_server(check, quotas={"grok-3": (10_000, 60.0)}, **ONCE)
 
@@ -140,7 +145,7 @@ def test_every_fixture_whole_and_byte_by_byte() -> None:
 @settings(max_examples=5)
 @given(st.data())
 def test_every_fixture_in_random_cuts(data: st.DataObject) -> None:
-    streams = {name: read_stream(name) for name in WITHOUT_PICTURES}
+    streams = {name: read_stream(name) for name in STREAM_EXPECTATIONS}
     cuts = {
         name: cut(stream, data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
         for name, stream in streams.items()
@@ -148,9 +153,9 @@ def test_every_fixture_in_random_cuts(data: st.DataObject) -> None:
 
     async def check(served: Served) -> None:
         for name, pieces in cuts.items():
+            recover(served)
             fixture_reply(served, pieces)
             check_fixture(name, await served.chat(stream=True))
-            recover(served)
 
     with_server(check, quotas={"grok-3": (10_000, 60.0)}, **ONCE)
 
