@@ -20,8 +20,9 @@ from grokproto.models import ModelTable
 
 from . import simulate
 from .cli_credentials import credentials_group
-from .config import DEFAULT_API_KEY, load_config
+from .config import load_config
 from .doctor import Finding, Level, examine
+from .keys import DEFAULT_API_KEY
 from .logs import configure_logs
 from .serve import read_configured, serve
 from .server import Listening

@@ -20,9 +20,9 @@ from grokproto.models import ModelTable
 from grokproto.settings import Settings
 
 from . import admin
-from .config import ApiKeys
 from .connection import BadBodyError, BodyTooLargeError, HTTPRequest
 from .drive import Credentials, Drive, Drives
+from .keys import ApiKeys
 from .logs import get_logger
 from .scheduler import Scheduler
 from .upstream import Upstream

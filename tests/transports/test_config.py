@@ -8,7 +8,8 @@ import pytest
 
 from grokproto.errors import ConfigurationError
 from grokproto.settings import Settings, ThinkingFormat
-from transports.config import ApiKeys, is_loopback, load_config
+from transports.config import is_loopback, load_config
+from transports.keys import ApiKeys
 
 NOWHERE = Path("/nonexistent/.env")
 

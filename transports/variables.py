@@ -1,0 +1,150 @@
+"""Reading the values of variables: what each kind of value must be, said in a clause.
+
+A converter takes the text of a variable and gives its value, or raises `BadValueError` with a clause
+that lacks its subject: `declare` puts the variable's name in front. No clause shows a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import environ
+
+from grokproto.errors import ConfigurationError
+from grokproto.grok.headers import check_header
+from grokproto.secret import Secret
+
+from .store import MEMORY
+
+T = TypeVar("T")
+
+
+class BadValueError(ValueError):
+    """A value cannot be right; the text says what it must be."""
+
+
+def declare(name: str, default: str | None, convert: Callable[[str], T], help_: str) -> T | Any:
+    """Declare a variable. A default is written as a user would write it."""
+
+    def named(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value  # no default, or converted before (`attrs.evolve`)
+        try:
+            return convert(value)
+        except (BadValueError, ConfigurationError) as exc:
+            raise ConfigurationError(f"{name} {exc}") from None
+
+    return environ.var(default, converter=named, name=name, help=help_)
+
+
+def read_flag(text: str) -> bool:
+    match text.strip().lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+    raise BadValueError("must be true or false")
+
+
+def read_whole(least: int, most: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise BadValueError(f"must be a whole number from {least} to {most}") from None
+        if not least <= value <= most:
+            raise BadValueError(f"must be a whole number from {least} to {most}")
+        return value
+
+    return convert
+
+
+def read_seconds(least: float, most: float = 86400.0) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value <= most:
+            raise BadValueError(f"must be a number of seconds from {least:g} to {most:g}")
+        return value
+
+    return convert
+
+
+def read_one_of(*choices: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        value = text.strip().lower()
+        if value not in choices:
+            raise BadValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return convert
+
+
+def read_base_url(text: str) -> str:
+    url = text.strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or parts.username or not url.isprintable():
+        raise BadValueError("must be an address such as https://grok.com")
+    return url
+
+
+def read_proxy(text: str) -> Secret:
+    address = text.strip()
+    try:
+        parts = urlsplit(address)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in ("http", "https", "socks5", "socks5h"):
+        raise BadValueError(
+            "must be an http, https, socks5 or socks5h address such as http://127.0.0.1:8080"
+        )
+    return Secret(address)
+
+
+def read_header_value(name: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        try:
+            check_header(name, text.strip())
+        except ConfigurationError:
+            raise BadValueError("has characters that no header may have") from None
+        return text.strip()
+
+    return convert
+
+
+def read_secret_header_value(name: str) -> Callable[[str], Secret]:
+    check = read_header_value(name)
+    return lambda text: Secret(check(text))
+
+
+def read_headers(text: str) -> Mapping[str, Secret]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict) or not all(isinstance(v, str) for v in fields.values()):
+        raise BadValueError('must be a JSON object of texts, such as {"x-statsig-id": "..."}')
+    for name, value in fields.items():
+        check_header(name, value)
+        if name.lower() in ("cookie", "host", "content-length", "transfer-encoding"):
+            raise BadValueError(f"must not hold {name}: it is set for each call")
+    return {name.lower(): Secret(value) for name, value in fields.items()}
+
+
+def read_path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def read_state(text: str) -> str:
+    return text if text == MEMORY else str(Path(text).expanduser())
