@@ -1,7 +1,8 @@
 """Reading the values of variables: what each kind of value must be, said in a clause.
 
 A converter takes the text of a variable and gives its value, or raises `BadValueError` with a
-clause that lacks its subject: `declare` puts the variable's name in front. No clause shows a secret.
+clause that lacks its subject: `declare` puts the variable's name in front. No clause shows a
+secret.
 """
 
 from __future__ import annotations
