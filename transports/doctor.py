@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from grokproto.errors import ConfigurationError
+from grokproto.errors import ConfigurationError, RemoteProtocolError
 from grokproto.events import RequestFailed
 from grokproto.grok.calls import build_rate_limits, read_rate_limits
 from grokproto.grok.guests import build_guest_request, read_guest_cookies
@@ -245,9 +245,12 @@ async def _check_credential(upstream: Upstream, settings: Settings, lease: Lease
     fetched = await upstream.fetch(request, limit=_BODY, timeout=_TIMEOUT)
     if isinstance(fetched, RequestFailed):
         return warning(name, f"It could not be asked ({fetched.reason}).", "Try again.")
-    quota = read_rate_limits(fetched.body) if fetched.status == 200 else None
-    if quota is None:
+    if fetched.status != 200:
         failure = read_refusal(fetched.status, dict(fetched.headers), fetched.body)
         return warning(name, failure.message, "See the sentence before.")
+    try:
+        quota = read_rate_limits(fetched.body)
+    except RemoteProtocolError as exc:
+        return warning(name, f"Grok answered, but {exc}.", "Look for a newer version of this.")
     hours = quota.window / 3600
     return ok(name, f"It has {quota.remaining} of {quota.total} calls left in {hours:g} hours.")

@@ -12,6 +12,7 @@ import attrs
 from .. import answer
 from ..commands import UpstreamRequest
 from ..dialects.base import Encoder
+from ..errors import RemoteProtocolError
 from ..events import EndOfMessage, ResponseReceived
 from ..failures import Failure, FailureKind
 from ..filters import build_filters, run_filters
@@ -147,13 +148,12 @@ class Attempt:
                         message=f"Grok did not take the picture: {failure.message}",
                     )
                 return failure
-            file_id = calls.read_upload(whole.body)
-            if file_id is None:
+            try:
+                file_ids.append(calls.read_upload(whole.body))
+            except RemoteProtocolError as exc:
                 return Failure(
-                    FailureKind.UPSTREAM,
-                    "Grok took the picture but gave no id for it; try again later.",
+                    FailureKind.UPSTREAM, f"Grok took the picture, but {exc}; try again later."
                 )
-            file_ids.append(file_id)
         return file_ids
 
     # The answer

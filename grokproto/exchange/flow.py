@@ -9,7 +9,7 @@ import attrs
 from ..answer import EndReason, Usage
 from ..commands import AcquireCredential, Finish, Summary, Wait
 from ..dialects.base import Dialect
-from ..errors import InvalidRequestError
+from ..errors import InvalidRequestError, RemoteProtocolError
 from ..events import CredentialAcquired, NoCredential
 from ..failures import POLICIES, Failure, FailureKind, Retry
 from ..grok import calls
@@ -219,7 +219,10 @@ class Flow:
             return whole
         if whole.status != 200:
             return read_refusal(whole.status, whole.headers, whole.body)
-        return calls.read_rate_limits(whole.body)
+        try:
+            return calls.read_rate_limits(whole.body)
+        except RemoteProtocolError:
+            return None  # it was a question beside the point; nobody waits for its answer
 
 
 def _choose(earlier: Failure | None, now: Failure) -> Failure:

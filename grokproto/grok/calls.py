@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ..commands import UpstreamRequest
+from ..errors import RemoteProtocolError
 from ..lease import Lease, Quota
 from ..models import Model
 from ..request import ImagePart
@@ -72,17 +73,22 @@ def build_upload(
     return _post(settings, lease, request_id, UPLOAD_FILE, file)
 
 
-def read_upload(body: bytes) -> str | None:
-    """The id of an uploaded file; None where the answer has none.
+def read_upload(body: bytes) -> str:
+    """The id of an uploaded file.
 
     [recorded] `{"fileMetadataId":"...","fileMimeType":"...","fileName":"...","fileUri":"..."}`
+
+    Raises:
+        RemoteProtocolError: There is none in the answer.
     """
     try:
         decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise RemoteProtocolError("the answer to an upload is no JSON") from exc
     identity = decoded.get("fileMetadataId") if isinstance(decoded, dict) else None
-    return identity if isinstance(identity, str) and identity else None
+    if not isinstance(identity, str) or not identity:
+        raise RemoteProtocolError("the answer to an upload has no fileMetadataId")
+    return identity
 
 
 def build_download(settings: Settings, lease: Lease, address: str) -> UpstreamRequest:
@@ -109,18 +115,21 @@ def build_rate_limits(
     return _post(settings, lease, request_id, RATE_LIMITS, payload)
 
 
-def read_rate_limits(body: bytes) -> Quota | None:
-    """What `rest/rate-limits` says; None where it says nothing that can be used.
+def read_rate_limits(body: bytes) -> Quota:
+    """What `rest/rate-limits` says.
 
     [recorded] `{"windowSizeSeconds":7200,"remainingQueries":46,"totalQueries":50,
     "lowEffortRateLimits":null,"highEffortRateLimits":null}`, sometimes `waitTimeSeconds`.
+
+    Raises:
+        RemoteProtocolError: It says nothing that can be used.
     """
     try:
         decoded = msgspec.json.decode(body, type=_RateLimits)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise RemoteProtocolError("the rate limits have another shape than is known") from exc
     if decoded.window <= 0 or decoded.total <= 0 or not 0 <= decoded.remaining <= decoded.total:
-        return None
+        raise RemoteProtocolError("the rate limits contradict themselves")
     wait = decoded.wait if decoded.wait is not None and decoded.wait > 0 else None
     return Quota(decoded.remaining, decoded.total, decoded.window, wait)
 

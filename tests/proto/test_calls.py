@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from grokproto.commands import UpstreamRequest
-from grokproto.errors import ConfigurationError
+from grokproto.errors import ConfigurationError, RemoteProtocolError
 from grokproto.grok import calls
 from grokproto.grok.headers import check_header
 from grokproto.grok.payload import build_payload
@@ -99,7 +99,8 @@ def test_upload_in_both_forms() -> None:
 def test_read_upload() -> None:
     assert calls.read_upload(b'{"fileMetadataId":"f1","fileName":"a"}') == "f1"
     for data in (b"", b"[]", b"{}", b'{"fileMetadataId":7}', b'{"fileMetadataId":""}', b"\xff"):
-        assert calls.read_upload(data) is None
+        with pytest.raises(RemoteProtocolError):
+            calls.read_upload(data)
 
 
 def test_download_has_the_cookie_and_not_the_signature() -> None:
@@ -142,7 +143,8 @@ def test_read_rate_limits() -> None:
     ],
 )
 def test_senseless_rate_limits(data: bytes) -> None:
-    assert calls.read_rate_limits(data) is None
+    with pytest.raises(RemoteProtocolError):
+        calls.read_rate_limits(data)
 
 
 @pytest.mark.parametrize(
