@@ -39,6 +39,15 @@ from grokproto.lease import Lease, Outcome, Quota
 
 GROUPS = ("quick", "deep")
 TOKENS = [f"token-{number}" for number in range(4)]
+OUTCOMES = st.sampled_from([*Outcome, Outcome.SERVED, Outcome.UNUSED, Outcome.UNUSED])
+NONE = st.none()
+QUOTAS = st.builds(
+    Quota,
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.sampled_from([30, 60, 600]),
+    st.none() | st.integers(1, 700),
+)
 START = 1_700_000_000
 
 
@@ -96,7 +105,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize(
         rotation=st.sampled_from(Rotation),
-        concurrency=st.integers(1, 3),
+        concurrency=st.integers(1, 4),
         quick=st.integers(1, 4),
         deep=st.integers(1, 3),
         probe=st.booleans(),
@@ -115,7 +124,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.held: list[Held] = []
         self.spent: list[Lease] = []
         self.turn = self.position = 0
-        for token in TOKENS[:2]:
+        for token in TOKENS[:3]:
             self.add(token)
 
     def make_pool(self) -> CredentialPool:
@@ -181,6 +190,11 @@ class PoolMachine(RuleBasedStateMachine):
 
     # Calls
 
+    @rule(group=st.sampled_from(GROUPS), times=st.integers(1, 4))
+    def acquire_some(self, group: str, times: int) -> None:
+        for _ in range(times):
+            self.acquire(group, set())
+
     @rule(group=st.sampled_from(GROUPS), excluded=st.sets(st.sampled_from(TOKENS), max_size=2))
     def acquire(self, group: str, excluded: set[str]) -> None:
         exclude = frozenset(parse_account(token)["sso"].fingerprint for token in excluded)
@@ -224,16 +238,9 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(
         data=st.data(),
-        outcome=st.sampled_from(Outcome),
+        outcome=OUTCOMES,
         retry_after=st.none() | st.integers(0, 700),
-        quota=st.none()
-        | st.builds(
-            Quota,
-            st.integers(0, 4),
-            st.integers(0, 4),
-            st.sampled_from([30, 60, 600]),
-            st.none() | st.integers(1, 700),
-        ),
+        quota=st.sampled_from([None, None, None, 1]).flatmap(lambda told: QUOTAS if told else NONE),
     )
     def release(
         self, data: st.DataObject, outcome: Outcome, retry_after: int | None, quota: Quota | None
@@ -255,6 +262,12 @@ class PoolMachine(RuleBasedStateMachine):
         here = self.members.get(member.name) is member
         if here and outcome in (Outcome.REFUSED, Outcome.BLOCKED):
             member.disabled = True
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), outcome=st.sampled_from([Outcome.SERVED, Outcome.UNUSED]))
+    def release_all(self, data: st.DataObject, outcome: Outcome) -> None:
+        while self.held:
+            self.release(data, outcome, None, None)
 
     def give_back(self, account: Account, number: int) -> None:
         if number == account.number and account.used and self.window_end(account) is not None:
@@ -301,7 +314,24 @@ class PoolMachine(RuleBasedStateMachine):
 
     # Credentials
 
-    @rule(token=st.sampled_from(TOKENS))
+    @rule(data=st.data(), what=st.sampled_from(["add", "remove", "disable", "enable", "enable"]))
+    def come_and_go(self, data: st.DataObject, what: str) -> None:
+        if what == "add" or not self.members:
+            self.add(data.draw(st.sampled_from(TOKENS)))
+            return
+        name = data.draw(st.sampled_from(sorted(self.members)))
+        member = self.members[name]
+        match what:
+            case "remove":
+                assert self.pool.remove(name)
+                self.gone[name] = self.members.pop(name)
+            case "disable":
+                assert self.pool.disable(name, "I say so.", self.now)
+                member.disabled = True
+            case _:
+                assert self.pool.enable(name)
+                member.disabled = False
+
     def add(self, token: str) -> None:
         name, new = self.pool.add(parse_account(token))
         assert new == (name not in self.members)
@@ -311,47 +341,40 @@ class PoolMachine(RuleBasedStateMachine):
             member.position, member.disabled = self.position, False
             self.members[name] = member
 
-    @precondition(lambda self: self.members)
-    @rule(data=st.data())
-    def remove(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.members)))
-        assert self.pool.remove(name)
-        self.gone[name] = self.members.pop(name)
-
-    @precondition(lambda self: self.members)
-    @rule(data=st.data(), enable=st.booleans())
-    def switch(self, data: st.DataObject, enable: bool) -> None:
-        name = data.draw(st.sampled_from(sorted(self.members)))
-        done = self.pool.enable(name) if enable else self.pool.disable(name, "I say so.", self.now)
-        assert done
-        self.members[name].disabled = not enable
-
     # Time and death
 
-    @rule(seconds=st.sampled_from([1, 7, 59, 60, 61, 600]))
+    @rule(seconds=st.sampled_from([1, 7, 59, 60, 60, 61, 600]))
     def wait(self, seconds: int) -> None:
         self.now += seconds
         self.steady += seconds
 
-    @rule(seconds=st.sampled_from([1, 30, 90, 900, 10_000_000]))
+    @rule(
+        what=st.sampled_from(["back", "forward", "back and right again", "snapshot", "store"]),
+        seconds=st.sampled_from([1, 30, 90, 900, 10_000_000]),
+    )
+    def upheave(self, what: str, seconds: int) -> None:
+        match what:
+            case "back":
+                self.set_back(seconds)
+            case "forward":
+                self.set_forward(seconds)
+            case "back and right again":
+                self.set_back(seconds)
+                self.now += seconds
+            case _:
+                self.die_and_start_again(from_store=what == "store")
+
     def set_back(self, seconds: int) -> None:
         before, self.now = self.now, self.now - seconds
         self.land(before)
         self.pool.next_change("quick", self.now)  # somebody looks at the clock
 
-    @rule(seconds=st.sampled_from([1, 30, 90, 900, 10_000_000]))
     def set_forward(self, seconds: int) -> None:
         self.now += seconds
         for member in (*self.members.values(), *self.gone.values()):
             for account in member.accounts.values():
                 account.opened_at = None  # nobody can tell it from time that passed
 
-    @rule(seconds=st.sampled_from([1, 30, 90, 900]))
-    def set_back_and_right_again(self, seconds: int) -> None:
-        self.set_back(seconds)
-        self.now += seconds
-
-    @rule(from_store=st.booleans())
     def die_and_start_again(self, from_store: bool) -> None:
         self.drain()
         kept = [decode_record(data) for data in self.store.values()]
@@ -417,7 +440,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=250, stateful_step_count=60, deadline=None)
+TestPool.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
 
 
 @given(
