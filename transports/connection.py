@@ -495,5 +495,7 @@ class Connections:
                 finally:
                     self._open.discard(entry)
                 nursery.cancel_scope.cancel()
+        except Exception as exc:  # a mistake of ours costs this connection, and no other
+            on_error(exc)
         finally:
             transport.close()

@@ -213,7 +213,11 @@ class Scheduler:
                 self._guests_asked = trio.Event()
 
     async def _fetch_guest(self, upstream: Upstream, settings: Settings) -> None:
-        reason = await self._try_to_fetch_guest(upstream, settings)
+        try:
+            reason = await self._try_to_fetch_guest(upstream, settings)
+        except Exception as exc:  # a mistake of ours must not take the server with it
+            self._log.error("no guest session by our own fault", exc_info=exc)
+            reason = "this server made a mistake, which its log tells"
         if reason is not None:
             self.pool.guests_unavailable(reason, self.unix_now)
             self._log.warning("no guest session", reason=reason)

@@ -160,7 +160,11 @@ class Server:
                         raise
                     await trio.sleep(_SHORTAGE_PAUSE)
                     continue
-                transport = Transport(sock)
+                try:
+                    transport = Transport(sock)
+                except OSError:  # it was reset before we came to it
+                    sock.close()
+                    continue
                 if len(self._connections) >= self._limits.max_connections:
                     _turn_away(transport)
                     continue

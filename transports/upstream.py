@@ -155,7 +155,7 @@ class Upstream:
             if not self._idle[origin]:
                 del self._idle[origin]
         for each in closing:
-            await each.aclose()
+            await _drop(each)
 
     async def take(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface | None:
         """An idle connection that is still good, if there is one."""
@@ -164,7 +164,7 @@ class Upstream:
             connection = idle.pop()
             if connection.is_available() and not connection.has_expired():
                 return connection
-            await connection.aclose()
+            await _drop(connection)
         return None
 
     def connect(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
@@ -323,7 +323,8 @@ _FAULTS = (
 async def _drop(connection: httpcore.AsyncConnectionInterface | None) -> None:
     if connection is not None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-            await connection.aclose()
+            with contextlib.suppress(Exception):  # it is broken as it is
+                await connection.aclose()
 
 
 async def _exhaust(body: AsyncIterator[bytes]) -> None:
