@@ -79,12 +79,11 @@ class Flow:
 
     def stop(self) -> Steps[None]:
         """Instead of the rest of `run`: tell the client that the server stops."""
-        failure = Failure(
-            FailureKind.SHUTTING_DOWN, "This server is stopping; try again in a moment."
-        )
-        self._failure = failure
         if not self._reply.ended:
-            yield from self._reply.fail(failure)
+            self._failure = Failure(
+                FailureKind.SHUTTING_DOWN, "This server is stopping; try again in a moment."
+            )
+            yield from self._reply.fail(self._failure)
 
     def finish(self, *, client_closed: bool = False) -> Finish:
         """The last command."""
