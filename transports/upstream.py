@@ -1,4 +1,4 @@
-"""Upstream calls: httpcore on trio. The only file that knows httpcore.
+"""Upstream calls: httpcore on trio. Only this file and its network backend know httpcore.
 
 Every call has a connection to itself and a task that reads from it; the exchange's task waits for
 what the reader found, so that a wait can end by its deadline without harming the response (httpcore
@@ -32,6 +32,7 @@ from grokproto.events import (
 )
 
 from .codings import CodingError, build_decoder
+from .upstream_network import PlainBackend
 
 _KEEPALIVE = 50.0
 """Seconds an idle connection is kept; servers close theirs after 60 or more."""
@@ -82,6 +83,9 @@ class Upstream:
         proxy = _build_proxy(config.proxy, context) if config.proxy else None
         self._factory = httpcore.AsyncConnectionPool(
             ssl_context=context, proxy=proxy, keepalive_expiry=_KEEPALIVE, http2=True
+        )
+        self._plain_factory = httpcore.AsyncConnectionPool(
+            keepalive_expiry=_KEEPALIVE, network_backend=PlainBackend()
         )
         self._idle: dict[str, list[httpcore.AsyncConnectionInterface]] = {}
         """Free connections by origin; an `Origin` itself cannot be a key."""
@@ -169,7 +173,8 @@ class Upstream:
 
     def connect(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
         """A connection that is not open yet."""
-        return self._factory.create_connection(origin)
+        plain = origin.scheme == b"http" and self._config.proxy is None
+        return (self._plain_factory if plain else self._factory).create_connection(origin)
 
     async def give_back(
         self, origin: httpcore.Origin, connection: httpcore.AsyncConnectionInterface

@@ -37,7 +37,7 @@ SEPARATE = LAYERS[3]
 
 ONLY_IN = {
     "h11": {"transports/connection.py"},
-    "httpcore": {"transports/upstream.py"},
+    "httpcore": {"transports/upstream.py", "transports/upstream_network.py"},
 }
 
 

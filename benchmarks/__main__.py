@@ -1,0 +1,21 @@
+"""The whole table: `python -m benchmarks [--quick]`"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPTS = ("bench_core", "bench_pool", "bench_store", "bench_server")
+
+
+def main() -> None:
+    """Run every script, one after the other."""
+    quick = "--quick" in sys.argv[1:]
+    for script in SCRIPTS[-1:] if quick else SCRIPTS:
+        print(f"\n== {script}\n", flush=True)
+        options = ["--quick"] if quick else []
+        subprocess.run([sys.executable, "-m", f"benchmarks.{script}", *options], check=True)
+
+
+if __name__ == "__main__":
+    main()
