@@ -63,7 +63,7 @@ class _Client(asyncio.Protocol):
             self._tail = whole
             head, _, body = whole.partition(b"\r\n\r\n")
             length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-            done = bool(length) and len(body) >= int(length)
+            done = len(body) >= int(length) if length else body.endswith(b"\r\n0\r\n\r\n")
         if done:
             self._result.requests += 1
             if self.over:

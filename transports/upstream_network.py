@@ -114,6 +114,8 @@ class _PlainStream(httpcore.AsyncNetworkStream):
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._joiner = ChunkJoiner()
+        self._drained = True
+        """The last read took all there was: to try again before a wait would be in vain."""
         sock.setblocking(False)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -127,11 +129,14 @@ class _PlainStream(httpcore.AsyncNetworkStream):
         size = min(max_bytes, _READ_BYTES)
         try:
             while True:
+                if self._drained:
+                    await trio.lowlevel.wait_readable(self._socket)
                 try:
                     data = self._socket.recv(size)
                 except (BlockingIOError, InterruptedError):
-                    await trio.lowlevel.wait_readable(self._socket)
+                    self._drained = True
                     continue
+                self._drained = len(data) < size
                 joined = self._joiner.join(data)
                 if joined or not data:  # nothing would look like the end
                     return joined
