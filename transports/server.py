@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import trio
@@ -19,9 +20,13 @@ from .connection import (
 from .sockets import Transport
 
 _BACKLOG = 2048
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_SHORTAGE_PAUSE = 0.1
-"""Seconds to wait when there are no descriptors left; some will be closed."""
+_BAD_LISTENERS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
+_NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+_ACCEPT_PAUSE = 0.1
+"""Seconds to wait when nothing can be accepted: when descriptors ran out, some will be closed."""
+_TURNED_AWAY = 128
+"""So many may hear at a time why they are not served; the others find the door closed."""
+_TURN_AWAY_SECONDS = 1.0
 _LAST_WORDS = 3.0
 """Seconds between telling the handlers to end and ending them."""
 
@@ -50,24 +55,41 @@ async def _open_listeners(host: str, port: int) -> list[socket.socket]:
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     listeners: list[socket.socket] = []
+    missing: OSError | None = None
     try:
         for family, kind, protocol, _, address in found:
-            listener = socket.socket(family, kind, protocol)
-            listeners.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if port == 0 and len(listeners) > 1:
+            if port == 0 and listeners:
                 # One port for all addresses of the name.
                 address = (address[0], listeners[0].getsockname()[1], *address[2:])  # noqa: PLW2901
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-            listener.setblocking(False)
+            try:
+                listeners.append(_open_listener(family, kind, protocol, address))
+            except OSError as exc:
+                # A name may have an IPv6 address on a machine that does not speak IPv6.
+                if exc.errno not in _NO_SUCH_FAMILY:
+                    raise
+                missing = exc
+        if missing is not None and not listeners:
+            raise missing
     except OSError:
         for listener in listeners:
             listener.close()
         raise
     return listeners
+
+
+def _open_listener(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 class Server:
@@ -90,6 +112,7 @@ class Server:
         self._limits = limits or ConnectionLimits()
         self._on_error = on_error
         self._connections = Connections()
+        self._turning_away = 0
         self._stop = trio.Event()
         self._hurry = trio.CancelScope()
 
@@ -103,6 +126,7 @@ class Server:
         if self._stop.is_set():
             self._hurry.cancel()
         self._stop.set()
+        self._connections.stop()
 
     async def run(
         self,
@@ -119,7 +143,8 @@ class Server:
             host: Name or address to listen on.
             port: 0 for any that is free.
             grace: Seconds that running requests get when the server stops.
-            on_grace_over: Called when these are over; after it, requests get a last moment.
+            on_grace_over: Called when these are over and requests are still running; after it,
+                they get a last moment.
             task_status: Is told where the server listens.
 
         Raises:
@@ -133,22 +158,20 @@ class Server:
             task_status.started(Listening(host, listeners[0].getsockname()[1]))
             await self._stop.wait()
             accepting.cancel()
-            self._connections.stop()
             with self._hurry:
-                await self._wait_for_end(grace)
-                on_grace_over()
-                await self._wait_for_end(_LAST_WORDS)
+                with trio.move_on_after(grace):
+                    await self._connections.wait_for_none()
+                if len(self._connections):
+                    on_grace_over()
+                with trio.move_on_after(_LAST_WORDS):
+                    await self._connections.wait_for_none()
             nursery.cancel_scope.cancel()
-
-    async def _wait_for_end(self, seconds: float) -> None:
-        deadline = trio.current_time() + seconds
-        while len(self._connections) and trio.current_time() < deadline:
-            await trio.sleep(min(0.02, seconds))
 
     async def _accept(
         self, listener: socket.socket, nursery: trio.Nursery, accepting: trio.CancelScope
     ) -> None:
         with listener, accepting:
+            reported = False
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:
@@ -156,37 +179,55 @@ class Server:
                 except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                     continue
                 except OSError as exc:
-                    if exc.errno not in _SHORTAGES:
+                    if exc.errno in _BAD_LISTENERS:
                         raise
-                    await trio.sleep(_SHORTAGE_PAUSE)
+                    # Descriptors or memory ran out, or the network has a fault that accept() tells
+                    # of in a connection's stead. Either passes; it is told of once.
+                    if not reported:
+                        self._on_error(exc)
+                    reported = True
+                    await trio.sleep(_ACCEPT_PAUSE)
                     continue
+                reported = False
                 try:
                     transport = Transport(sock)
                 except OSError:  # it was reset before we came to it
                     sock.close()
                     continue
-                if len(self._connections) >= self._limits.max_connections:
-                    _turn_away(transport)
-                    continue
-                nursery.start_soon(
-                    self._connections.serve,
-                    transport,
-                    self._handler,
-                    self._limits,
-                    self._on_error,
-                )
+                if len(self._connections) < self._limits.max_connections:
+                    nursery.start_soon(
+                        self._connections.serve,
+                        transport,
+                        self._handler,
+                        self._limits,
+                        self._on_error,
+                    )
+                elif self._turning_away < _TURNED_AWAY:
+                    nursery.start_soon(self._turn_away, transport)
+                else:
+                    transport.close()
+
+    async def _turn_away(self, transport: Transport) -> None:
+        """Say why not. A socket closed with a request unread takes its last words with it."""
+        self._turning_away += 1
+        try:
+            transport.try_send(_encode_turning_away())
+            transport.end()
+            with trio.move_on_after(_TURN_AWAY_SECONDS):
+                while await transport.receive():
+                    pass
+        except OSError:
+            pass
+        finally:
+            self._turning_away -= 1
+            transport.close()
 
 
-def _turn_away(transport: Transport) -> None:
+def _encode_turning_away() -> bytes:
     message = "The server has as many connections as it takes; try again in a moment."
     body = encode_http_error(message, "too_many_connections", "server_error")
     head = (
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
     )
-    try:
-        transport.try_send(head.encode() + body)
-        transport.end()
-    except OSError:
-        pass
-    transport.close()
+    return head.encode() + body

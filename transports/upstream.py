@@ -2,7 +2,7 @@
 
 Every call has a connection to itself and a task that reads from it; the exchange's task waits for
 what the reader found, so that a wait can end by its deadline without harming the response (httpcore
-gives a response up when a read of it is cancelled). Between the two stands a channel of one event:
+gives a response up when a read of it is cancelled). Between the two stands a mailbox for one event:
 who does not take, holds the reader back, and by that the far end.
 
 Connections that are left clean go to a free list and are used again. One object for each call keeps
@@ -32,6 +32,7 @@ from grokproto.events import (
 )
 
 from .codings import CodingError, build_decoder
+from .mailbox import Deadlines, Mailbox
 from .upstream_network import PlainBackend
 
 _KEEPALIVE = 50.0
@@ -44,6 +45,7 @@ _WRITE_TIMEOUT = 60.0
 _CLOSED = "without sending a response"
 """How httpcore tells a connection that was closed before any byte of a response."""
 
+_TIMED_OUT = TimedOut()
 _Found = ResponseReceived | DataReceived | EndOfMessage | RequestFailed
 
 
@@ -90,6 +92,7 @@ class Upstream:
         self._idle: dict[str, list[httpcore.AsyncConnectionInterface]] = {}
         """Free connections by origin; an `Origin` itself cannot be a key."""
         self._nursery: trio.Nursery | None = None
+        self.deadlines = Deadlines()
         self.open_calls = 0
         """Calls under way, for people who watch."""
 
@@ -98,6 +101,7 @@ class Upstream:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                nursery.start_soon(self.deadlines.run)
                 task_status.started()
                 await self._sweep()
         finally:
@@ -193,23 +197,17 @@ class Upstream:
 
 
 class UpstreamCall:
-    """One call: a reader task, and the channel to whoever waits for it."""
+    """One call: a reader task, and the mailbox of whoever waits for it."""
 
     def __init__(self, upstream: Upstream, request: UpstreamRequest) -> None:
         self._upstream = upstream
         self._request = request
         self._scope = trio.CancelScope()
-        self._send, self._receive = trio.open_memory_channel[_Found](1)
+        self._mailbox: Mailbox[_Found] = Mailbox(upstream.deadlines)
 
     async def receive(self, deadline: float) -> _Found | TimedOut:
         """What comes next, or `TimedOut` at `deadline` (trio's clock); then ask again."""
-        try:
-            return self._receive.receive_nowait()
-        except trio.WouldBlock:
-            pass
-        with trio.move_on_at(deadline):
-            return await self._receive.receive()
-        return TimedOut()
+        return await self._mailbox.take(deadline) or _TIMED_OUT
 
     def close(self) -> None:
         """Give the call up. Its connection is closed by its own task."""
@@ -221,7 +219,7 @@ class UpstreamCall:
         try:
             with self._scope:
                 event = await self._read()
-                await self._send.send(event)
+                await self._mailbox.put(event)
         finally:
             self._upstream.open_calls -= 1
 
@@ -294,10 +292,10 @@ class UpstreamCall:
         body = response.aiter_stream()
         try:
             decoder = build_decoder(fields.get("content-encoding", ""))
-            await self._send.send(ResponseReceived(response.status, headers))
+            await self._mailbox.put(ResponseReceived(response.status, headers))
             async for data in body:
                 for piece in decoder.decode(data):
-                    await self._send.send(DataReceived(piece))
+                    await self._mailbox.put(DataReceived(piece))
         except BaseException:
             await _drop(connection)
             await _exhaust(body)
