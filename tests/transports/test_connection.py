@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-import trio.testing
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.strategies import cut
 from tests.transports.served import RawClient, encode_request
 from transports.connection import (
     BadBodyError,
     BodyTooLargeError,
+    ClientLeftError,
     ConnectionLimits,
-    Connections,
     Handler,
     HTTPRequest,
 )
 from transports.server import Server
-from transports.sockets import Transport
 
 PATIENCE = 10.0
 QUICK = ConnectionLimits(
@@ -107,7 +103,8 @@ def test_expect_continue() -> None:
 def test_expectation_that_is_not_wanted() -> None:
     async def check(client: RawClient) -> None:
         await client.send_request("POST", "/", expect="100-continue", content_length="2")
-        assert (await client.read_response()).body == b"ignored"
+        answer = await client.read_response()
+        assert (answer.body, answer.headers["connection"]) == (b"ignored", "close")
         assert await client.is_closed()
 
     with_connection(check, ignore)
@@ -141,8 +138,11 @@ def test_absolute_targets() -> None:
     async def check(client: RawClient) -> None:
         await client.send_request("GET", "http://test/a/b?c")
         assert (await client.read_response()).json["path"] == "/a/b"
-        await client.send_request("GET", "http://test")
-        assert (await client.read_response()).json["path"] == "/"
+        for target in ("HTTP://test", "https://test?a/b"):
+            await client.send_request("GET", target)
+            assert (await client.read_response()).json["path"] == "/"
+        await client.send_request("OPTIONS", "*")
+        assert (await client.read_response()).json["path"] == "*"
 
     with_connection(check)
 
@@ -192,7 +192,18 @@ POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
         (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+        (POST + b"Content-Length: +1\r\n\r\n", 400),
+        (POST + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n", 400),
+        (POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 501),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer sk-canary\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000, 431),
+        (b"GET /" + b"x" * 100_000, 414),
     ],
 )
 def test_what_is_no_request(raw: bytes, status: int) -> None:
@@ -202,6 +213,7 @@ def test_what_is_no_request(raw: bytes, status: int) -> None:
         assert answer.status == status
         assert answer.error["code"] == "bad_http"
         assert answer.headers["connection"] == "close"
+        assert b"canary" not in answer.body
         assert await client.is_closed()
 
     assert with_connection(check) == []
@@ -216,6 +228,283 @@ def test_broken_chunks() -> None:
         assert b"body of the request is broken" in answer.body
 
     with_connection(check)
+
+
+@pytest.mark.parametrize(
+    "end", [b"0\r\n\n", b"0\r\nA: b\n\n", b"0\r\nA: b\r\n\n", b"0\r\nA: b\n\r\n"]
+)
+def test_chunks_whose_end_is_not_clear(end: bytes) -> None:
+    async def check(client: RawClient) -> None:
+        head = encode_request("POST", "/", transfer_encoding="chunked")
+        await client.send(head + b"1\r\nx\r\n" + end + encode_request("GET", "/hidden"))
+        answer = await client.read_response()
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert b"CR LF" in answer.body
+        assert await client.is_closed()
+
+    with_connection(check)
+
+
+def test_what_may_stand_around_requests() -> None:
+    async def check(client: RawClient) -> None:
+        chunked = encode_request("POST", "/", transfer_encoding="chunked")
+        await client.send(b"\r\n" + chunked + b"0\r\n\r\n\r\n" + encode_request("GET", "/next"))
+        assert (await client.read_response()).status == 200
+        assert (await client.read_response()).json["path"] == "/next"
+        await client.send_request("GET", "/up", upgrade="h2c", connection="upgrade")
+        assert (await client.read_response()).json["path"] == "/up"
+        await client.send(encode_request("HEAD", "/") + b"garbage\r\n\r\n")
+        assert (await client.read_response(head_only=True)).status == 200
+        answer = await client.read_response()
+        assert (answer.status, answer.error["code"]) == (400, "bad_http")
+        assert await client.is_closed()
+
+    assert with_connection(check) == []
+
+
+def test_body_is_read_once() -> None:
+    bodies: list[bytes] = []
+
+    async def twice(request: HTTPRequest) -> None:
+        bodies.extend([await request.receive_body(10), await request.receive_body(10)])
+        await request.respond(204, [], b"")
+
+    async def check(client: RawClient) -> None:
+        await client.send(encode_request("POST", "/", b"once") + encode_request("GET", "/"))
+        assert (await client.read_response()).status == 204
+        assert (await client.read_response()).status == 204
+
+    with_connection(check, twice)
+    assert bodies == [b"once", b"", b"", b""]
+
+
+def test_many_tiny_chunks_leave_room_for_others() -> None:
+    async def count(request: HTTPRequest) -> None:
+        body = await request.receive_body(1_000_000)
+        await request.respond(200, [], b"%d" % len(body))
+
+    async def check(client: RawClient) -> None:
+        turns = 0
+
+        async def tick() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        await client.send_request("POST", "/", transfer_encoding="chunked")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send, b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n")
+            nursery.start_soon(tick)
+            assert (await client.read_response()).body == b"20000"
+            nursery.cancel_scope.cancel()
+        assert turns > 14  # 120,000 bytes in pieces of 8 KiB
+
+    with_connection(check, count)
+
+
+def test_client_that_leaves_is_noticed_while_nothing_is_sent() -> None:
+    async def with_close(client: RawClient) -> None:
+        await client.stream.aclose()
+
+    async def with_end(client: RawClient) -> None:
+        await client.stream.send_eof()
+
+    async def with_reset(client: RawClient) -> None:
+        client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await client.stream.aclose()
+
+    async def with_more_requests(client: RawClient) -> None:
+        await client.send(encode_request("GET", "/") * 3)
+        await client.stream.aclose()
+
+    for leave in (with_close, with_end, with_reset, with_more_requests):
+        began, noticed = trio.Event(), trio.Event()
+
+        async def wait_forever(
+            request: HTTPRequest, began: trio.Event = began, noticed: trio.Event = noticed
+        ) -> None:
+            with trio.CancelScope() as scope:
+                request.watch(scope)
+                began.set()
+                await trio.sleep_forever()
+            noticed.set()
+
+        async def check(
+            client: RawClient,
+            leave: Callable[[RawClient], Awaitable[None]] = leave,
+            began: trio.Event = began,
+            noticed: trio.Event = noticed,
+        ) -> None:
+            await client.send_request("GET", "/")
+            await began.wait()
+            await leave(client)
+            with trio.fail_after(0.5):
+                await noticed.wait()
+
+        assert with_connection(check, wait_forever) == []
+
+
+def test_watching_a_client_that_has_left() -> None:
+    cancelled: list[bool] = []
+
+    async def late(request: HTTPRequest) -> None:
+        with pytest.raises(ClientLeftError):
+            await request.receive_body(10)
+        with trio.CancelScope() as scope:
+            request.watch(scope)
+            await trio.sleep_forever()
+        cancelled.append(scope.cancelled_caught)
+
+    async def check(client: RawClient) -> None:
+        await client.send_request("POST", "/", content_length="5")
+        await client.stream.send_eof()
+        assert await client.is_closed()
+
+    assert with_connection(check, late) == []
+    assert cancelled == [True]
+
+
+def test_requests_before_the_end_of_the_clients_side_are_answered() -> None:
+    async def check(client: RawClient) -> None:
+        await client.send(encode_request("GET", "/1") + encode_request("GET", "/2"))
+        await client.stream.send_eof()
+        assert [(await client.read_response()).json["path"] for _ in range(2)] == ["/1", "/2"]
+        assert await client.is_closed()
+
+    with_connection(check)
+
+
+def test_pipelined_requests_are_answered_in_order() -> None:
+    running = 0
+
+    async def slow_first(request: HTTPRequest) -> None:
+        nonlocal running
+        running += 1
+        assert running == 1
+        for _ in range(20 if request.path == "/0" else 1):
+            await trio.lowlevel.checkpoint()
+        running -= 1
+        await echo(request)
+
+    async def check(client: RawClient) -> None:
+        await client.send(b"".join(encode_request("POST", f"/{n}", b"body") for n in range(50)))
+        for n in range(50):
+            assert (await client.read_response()).json["path"] == f"/{n}"
+
+    assert with_connection(check, slow_first) == []
+
+
+def test_what_is_read_ahead_is_bounded() -> None:
+    ready = trio.Event()
+
+    async def wait(request: HTTPRequest) -> None:
+        await ready.wait()
+        await request.respond(204, [], b"")
+
+    async def check(client: RawClient) -> None:
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            for _ in range(400):
+                await client.send(encode_request("GET", "/", x="y" * 60_000))
+                sent += 60_000
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            before = -1
+            while before != sent:
+                before = sent
+                await trio.sleep(0.1)
+            assert sent < 16_000_000  # all but 128 KiB of it in the kernel's buffers
+            ready.set()
+            for _ in range(400):
+                assert (await client.read_response()).status == 204
+
+    with_connection(check, wait)
+
+
+def test_a_stream_to_a_fast_client_leaves_room_for_others_and_can_be_cancelled() -> None:
+    async def pour(request: HTTPRequest) -> None:
+        await request.send_response(200, [])
+        with trio.move_on_after(0.2) as scope:
+            while True:
+                await request.send_data(b"")
+                await request.send_data(b"x")
+                if trio.current_time() > scope.deadline + 5:
+                    raise AssertionError("nobody else gets a turn")
+
+    async def check(client: RawClient) -> None:
+        await client.send_request("GET", "/")
+        assert not (await client.read_response()).whole
+
+    assert with_connection(check, pour) == []
+
+
+def test_nothing_follows_what_was_cut_in_the_middle() -> None:
+    left: list[bool] = []
+
+    async def cut_short(request: HTTPRequest) -> None:
+        await request.send_response(200, [])
+        with trio.move_on_after(0.1):
+            await request.send_data(b"x" * 50_000_000)
+        with pytest.raises(ClientLeftError):
+            await request.send_data(b"y")
+        left.append(True)
+
+    async def check(client: RawClient) -> None:
+        await client.send(encode_request("GET", "/"))
+        while not left:
+            await trio.sleep(0.01)
+        answer = await client.read_response()
+        assert not answer.whole
+        assert b"y" not in answer.body
+
+    assert with_connection(check, cut_short) == []
+
+
+def test_faults_for_a_simulator() -> None:
+    async def raw(request: HTTPRequest) -> None:
+        await request.send_raw(b"not ")
+        await request.send_raw(b"HTTP")
+        request.abort(reset=request.path == "/reset")
+        with pytest.raises(ClientLeftError):
+            await request.send_raw(b"more")
+
+    async def check_close(client: RawClient) -> None:
+        await client.send_request("GET", "/")
+        said = b""
+        while data := await client.stream.receive_some(100):
+            said += data
+        assert said == b"not HTTP"
+
+    async def check_reset(client: RawClient) -> None:
+        await client.send_request("GET", "/reset")
+        with pytest.raises(trio.BrokenResourceError):
+            await client.read_response()
+
+    assert with_connection(check_close, raw) == []
+    assert with_connection(check_reset, raw) == []
+
+
+def test_lengths_that_a_handler_gives() -> None:
+    async def by_length(request: HTTPRequest) -> None:
+        await request.send_response(200, [("content-length", "6")])
+        await request.send_data(b"abc")
+        if request.path == "/":
+            await request.send_data(b"def")
+        await request.end_response()
+
+    async def check(client: RawClient) -> None:
+        await client.send_request("GET", "/")
+        answer = await client.read_response()
+        assert (answer.body, "transfer-encoding" in answer.headers) == (b"abcdef", False)
+        await client.send_request("GET", "/short")
+        with pytest.raises((EOFError, trio.BrokenResourceError)):
+            await client.read_response()
+
+    assert len(with_connection(check, by_length)) == 1
 
 
 def test_slow_heads_and_bodies() -> None:
@@ -286,52 +575,3 @@ def test_mistakes_of_a_handler() -> None:
     assert [str(e) for e in with_connection(check_early, early)] == ["early"]
     assert [str(e) for e in with_connection(check_late, late)] == ["late"]
     assert with_connection(check_late, unfinished) == []
-
-
-def test_too_many_connections() -> None:
-    async def check(client: RawClient) -> None:
-        await client.send_request("GET", "/")
-        assert (await client.read_response()).status == 200
-        host, port = client.stream.socket.getpeername()
-        async with await trio.open_tcp_stream(host, port) as second:
-            answer = await RawClient(second).read_response()
-            assert answer.status == 503
-            assert answer.error["code"] == "too_many_connections"
-
-    with_connection(check, limits=ConnectionLimits(max_connections=1))
-
-
-REQUESTS = (
-    encode_request("POST", "/one?x", b"body")
-    + encode_request("HEAD", "/two")
-    + b"POST /three HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
-    + b"3\r\nabc\r\n0\r\n\r\n"
-    + b"GET /four HTTP/1.0\r\n\r\n"
-)
-
-
-async def talk(pieces: list[bytes]) -> bytes:
-    """What a server says to these pieces, less its dates."""
-    ours, theirs = socket.socketpair()
-    client = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-    said = b""
-    with trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
-            serve = Connections().serve
-            nursery.start_soon(serve, Transport(theirs), echo, ConnectionLimits(), print)
-            async with client:
-                for piece in pieces:
-                    await client.send_all(piece)
-                    await trio.testing.wait_all_tasks_blocked()
-                while data := await client.receive_some(65536):
-                    said += data
-    lines = said.split(b"\r\n")
-    return b"\r\n".join(line for line in lines if not line.startswith(b"date:"))
-
-
-@settings(max_examples=25)
-@given(st.lists(st.integers(0, len(REQUESTS)), max_size=12))
-def test_requests_in_any_cut(places: list[int]) -> None:
-    whole = trio.run(talk, [REQUESTS])
-    assert whole.count(b"HTTP/1.1 200") == 4
-    assert trio.run(talk, cut(REQUESTS, places)) == whole
