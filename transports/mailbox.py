@@ -1,9 +1,9 @@
 """Handing things from one task to another, one at a time, with deadlines that cost next to nothing.
 
-A channel of trio's and a cancel scope for each wait would do the same, at several times the cost for
-a stream of tokens. Here the two tasks wake each other, and one timer for all of the waits looks now
-and then whose deadline has passed. Deadlines here are those of pings and silence, which may be late
-by a moment.
+A channel of trio's and a cancel scope for each wait would do the same, at several times the cost
+for a stream of tokens. Here the two tasks wake each other, and one timer for all of the waits looks
+now and then whose deadline has passed. Deadlines here are those of pings and silence, which may be
+late by a moment.
 """
 
 from __future__ import annotations
