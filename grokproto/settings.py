@@ -88,5 +88,8 @@ class Settings:
     max_line_bytes: int = 16 * 1024 * 1024
     """A longer line of Grok's is a fault. Pictures in base64 make lines of several MB."""
 
+    max_answer_bytes: int = 64 * 1024 * 1024
+    """A longer answer is a fault: it has no end, or somebody wants to fill our memory."""
+
     max_image_bytes: int = 32 * 1024 * 1024
     """A larger generated picture is not fetched to its end."""

@@ -139,6 +139,9 @@ class Config:
     max_line_bytes: int = declare(
         "MAX_LINE_BYTES", "16777216", read_whole(1024, 2**30), "The longest line of Grok's"
     )
+    max_answer_bytes: int = declare(
+        "MAX_ANSWER_BYTES", "67108864", read_whole(1024, 2**40), "The longest answer of Grok's"
+    )
     max_body_bytes: int = declare(
         "MAX_BODY_BYTES", "33554432", read_whole(1024, 2**30), "The longest body of a request"
     )
@@ -211,6 +214,7 @@ class Config:
             idle_timeout=self.idle_timeout,
             ping_interval=self.ping_interval,
             max_line_bytes=self.max_line_bytes,
+            max_answer_bytes=self.max_answer_bytes,
         )
 
     def read_models(self) -> ModelTable:

@@ -160,6 +160,7 @@ class Attempt:
 
     def _read_answer(self) -> Steps[answer.EndReason | Failure]:
         reader = AnswerReader(max_line_bytes=self._settings.max_line_bytes)
+        room = self._settings.max_answer_bytes
         while True:
             patience = LINGER if reader.end_seen else self._settings.idle_timeout
             event = yield from self._upstream.receive(patience)
@@ -173,11 +174,23 @@ class Attempt:
             elif isinstance(event, EndOfMessage):
                 reader.receive_eof(framed=event.framed)
             else:
-                reader.receive_data(event.data)
+                reader.receive_data(event.data[:room])
+                room -= len(event.data)
+                if room < 0:
+                    yield from self._drain(reader)
+                    yield from self._holdings.close()
+                    return self._too_long()
             ended = yield from self._drain(reader)
             if ended is not None:
                 yield from self._holdings.close()
                 return ended
+
+    def _too_long(self) -> Failure:
+        megabytes = self._settings.max_answer_bytes / 1024 / 1024
+        return Failure(
+            FailureKind.UPSTREAM,
+            f"Grok's answer did not end within {megabytes:g} MiB, which is no answer; try again.",
+        )
 
     def _drain(self, reader: AnswerReader) -> Steps[answer.EndReason | Failure | None]:
         """Pass on all that the reader has; what one read caused goes out in one piece."""

@@ -124,6 +124,20 @@ def test_usage_is_told_when_asked_for() -> None:
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_answer_without_an_end(size: int) -> None:
+    data = b"".join(b'{"result":{"token":"%d "}}\n' % n for n in range(100))
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    settings = Settings(max_answer_bytes=1000, max_attempts=1)
+    host = FakeHost(lambda _: Response(pieces=pieces))
+    host.run(make_exchange(STREAM, settings))
+    assert host.text == "".join(f"{n} " for n in range(37))
+    assert host.chunks[-1]["error"]["code"] == "upstream"
+    host = FakeHost(lambda _: Response(pieces=pieces))
+    host.run(make_exchange(settings=settings))
+    assert host.status == 502
+
+
 def test_search_results_in_front() -> None:
     host = FakeHost(lambda _: answered("search.ndjson"))
     host.run(make_exchange(settings=Settings(show_search_results=True)))

@@ -208,6 +208,7 @@ def test_faults_before_content(
         (FaultKind.STALL, "timed_out"),
         (FaultKind.ENDLESS_LINE, "upstream"),
         (FaultKind.BOMB, "upstream"),
+        (FaultKind.ENDLESS_ANSWER, "upstream"),
         (FaultKind.TRUNCATED_GZIP, "network"),
     ],
 )
@@ -221,7 +222,9 @@ def test_faults_after_content(kind: FaultKind, code: str) -> None:
         assert all(event["choices"][0]["finish_reason"] is None for event in answer.events[:-1])
         assert (await served.chat()).status == 200
 
-    with_server(check, UPSTREAM_IDLE_TIMEOUT="0.3", MAX_LINE_BYTES="200000")
+    with_server(
+        check, UPSTREAM_IDLE_TIMEOUT="0.3", MAX_LINE_BYTES="200000", MAX_ANSWER_BYTES="300000"
+    )
 
 
 @pytest.mark.parametrize("kind", [FaultKind.GARBAGE, FaultKind.DRIP, FaultKind.ERROR_NORMAL])
