@@ -72,19 +72,25 @@ async def far_end() -> AsyncIterator[Simulator]:
 class Proxy:
     """A proxy of the kind that its first byte asks for: SOCKS5, or HTTP."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.asked: list[str] = []
         self.port = 0
+        self._context = context
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Listen until cancelled."""
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
             self.port = listeners[0].socket.getsockname()[1]
-            nursery.start_soon(trio.serve_listeners, self._serve, listeners)
+            serve = self._serve if self._context is None else self._secure
+            nursery.start_soon(trio.serve_listeners, serve, listeners)
             task_status.started()
 
-    async def _serve(self, client: trio.SocketStream) -> None:
+    async def _secure(self, client: trio.SocketStream) -> None:
+        assert self._context is not None
+        await self._serve(trio.SSLStream(client, self._context, server_side=True))
+
+    async def _serve(self, client: trio.abc.Stream) -> None:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             first = await client.receive_some(65536)
             if first.startswith(b"\x05"):
@@ -92,7 +98,7 @@ class Proxy:
             else:
                 await self._serve_http(client, first)
 
-    async def _serve_socks(self, client: trio.SocketStream, greeting: bytes) -> None:
+    async def _serve_socks(self, client: trio.abc.Stream, greeting: bytes) -> None:
         with_password = b"\x02" in greeting[2:]
         await client.send_all(b"\x05\x02" if with_password else b"\x05\x00")
         if with_password:
@@ -106,16 +112,16 @@ class Proxy:
         await client.send_all(b"\x05\x00\x00\x01" + bytes(6))
         await self._join(client, port, b"")
 
-    async def _serve_http(self, client: trio.SocketStream, head: bytes) -> None:
+    async def _serve_http(self, client: trio.abc.Stream, head: bytes) -> None:
         method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
         self.asked.append(f"{method} {target}")
         port = int(target.split("/")[2].split(":")[1])
         await self._join(client, port, head)
 
-    async def _join(self, client: trio.SocketStream, port: int, first: bytes) -> None:
+    async def _join(self, client: trio.abc.Stream, port: int, first: bytes) -> None:
         far = await trio.open_tcp_stream("127.0.0.1", port)
 
-        async def copy(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        async def copy(source: trio.abc.Stream, sink: trio.abc.Stream) -> None:
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 while data := await source.receive_some(65536):
                     await sink.send_all(data)
@@ -127,10 +133,13 @@ class Proxy:
             nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
-def test_proxies(scheme: str) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5", "socks5h"])
+def test_proxies(scheme: str, authority: trustme.CA) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
     async def main() -> None:
-        proxy = Proxy()
+        proxy = Proxy(context if scheme == "https" else None)
         async with far_end() as simulator, trio.open_nursery() as nursery:
             await nursery.start(proxy.run)
             config = UpstreamConfig(proxy=f"{scheme}://user:p%40ss@127.0.0.1:{proxy.port}")
@@ -141,7 +150,7 @@ def test_proxies(scheme: str) -> None:
             assert isinstance(found[0], e.ResponseReceived)
             assert found[0].status == 200
             port = simulator.base_url.rsplit(":", 1)[1]
-            if scheme == "http":
+            if scheme in ("http", "https"):
                 assert proxy.asked == [f"GET {simulator.base_url}/"]
             else:
                 assert proxy.asked == ["\x01\x04user\x04p@ss", f"socks 127.0.0.1:{port}"]
