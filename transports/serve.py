@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -114,13 +115,20 @@ def read_configured_guests(config: Config) -> list[Mapping[str, Secret]]:
         raise ConfigurationError(f"GUEST_SESSIONS {exc}") from exc
 
 
-def build_scheduler(config: Config, store: Store, *, forget: bool = True) -> Scheduler:
+def build_scheduler(
+    config: Config,
+    store: Store,
+    *,
+    forget: bool = True,
+    unix_time: Callable[[], float] = time.time,
+) -> Scheduler:
     """The scheduler that a configuration asks for, with what the store has.
 
     Args:
         config: The configuration.
         store: Where it is kept.
         forget: Forget accounts that were configured and are not any more.
+        unix_time: Unix seconds.
 
     Raises:
         ConfigurationError: A cookie is none, or a record of the store is damaged.
@@ -131,6 +139,7 @@ def build_scheduler(config: Config, store: Store, *, forget: bool = True) -> Sch
         configured=read_configured(config),
         guests=read_configured_guests(config),
         forget=forget,
+        unix_time=unix_time,
     )
 
 

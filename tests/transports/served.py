@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -185,6 +186,7 @@ def with_server(
     accounts: tuple[str, ...] = ("anna", "bert", "cleo"),
     quotas: dict[str, tuple[int, float]] | None = None,
     no_guests: bool = False,
+    unix_time: Callable[[], float] = time.time,
     **environment: str,
 ) -> None:
     """Run a check against a server of its own; nothing may be left of it afterwards."""
@@ -204,7 +206,7 @@ def with_server(
                 await run_server(config, models, scheduler, task_status=task_status)
 
             with Store(config.state_path) as store:
-                scheduler = build_scheduler(config, store)
+                scheduler = build_scheduler(config, store, unix_time=unix_time)
                 listening = await nursery.start(serve)
                 served = Served(simulator, listening, nursery, scheduler)
                 with trio.fail_after(PATIENCE):

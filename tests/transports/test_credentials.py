@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -250,6 +251,42 @@ def test_guest_that_is_used_up_is_replaced() -> None:
         QUOTAS="grok-2=2/2h",
         ACQUIRE_WAIT="5",
     )
+
+
+def test_guests_are_replaced_at_a_bounded_rate() -> None:
+    """Two at once, and then one in thirty seconds, however many clients ask."""
+
+    async def check(served: Served) -> None:
+        site = served.simulator.site
+        assert (await served.chat(model="grok-2")).status == 200
+        await site.wait_for(lambda: site.calls["/"] == 2)
+        assert (await served.chat(model="grok-2")).status == 200  # both are used up
+        clock.late = 29.0
+        answers = await ask_at_once(served, 20, model="grok-2")
+        assert {answer.status for answer in answers} == {429}
+        assert {answer.headers["retry-after"] for answer in answers} == {"1"}
+        assert "a new one is asked for in 1 s" in answers[0].error["message"]
+        assert site.calls["/"] == 2
+        clock.late = 31.0
+        answers = await ask_at_once(served, 20, model="grok-2")
+        assert sorted(answer.status for answer in answers) == [200, *[429] * 19]
+        assert site.calls["/"] == 3
+
+    clock = LateClock()
+    with_server(
+        check, accounts=(), unix_time=clock, **GUESTS, QUOTAS="grok-2=1/2h", ACQUIRE_WAIT="5"
+    )
+
+
+class LateClock:
+    """The time of day, and as many seconds later as a test likes."""
+
+    def __init__(self) -> None:
+        self.late = 0.0
+        self._start = time.time()
+
+    def __call__(self) -> float:
+        return self._start + self.late
 
 
 def test_site_that_gives_no_guests() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -83,6 +87,40 @@ def test_what_is_no_state(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not there"):
         read_records(tmp_path / "nowhere")
     assert text.read_text().startswith("this is no database")
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """As a user whom the file system refuses something; root is refused nothing."""
+    if os.name != "posix" or os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)  # nobody
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_read_only_state_is_refused() -> None:
+    # Not in tmp_path: what is above it is closed to other users, and that is another error.
+    directory = Path(tempfile.mkdtemp())
+    path = directory / "state.sqlite3"
+    try:
+        with Store(path) as store:
+            store.save({"a": b"1"})
+        for file in directory.iterdir():
+            file.chmod(0o444)
+        directory.chmod(0o555)
+        with (
+            without_privileges(),
+            pytest.raises(ConfigurationError, match=f"STATE {path} cannot be used: Permission denied"),
+        ):
+            Store(path)
+        assert read_records(path) == {"a": b"1"}
+    finally:
+        directory.chmod(0o700)
+        shutil.rmtree(directory)
 
 
 def test_write_that_fails_is_told_once_and_not_raised(tmp_path: Path) -> None:
