@@ -55,9 +55,49 @@ class SearchResults:
 
 @attrs.frozen
 class Citation:
-    """The address of a page that the answer cites; each address is reported once."""
+    """What a card of the answer stands for. Each card is reported once, before or after the text
+    that cites it."""
 
     url: str
+    card: str = ""
+    """The card's id, which `Cited` has."""
+
+
+@attrs.frozen
+class Cited:
+    """The text before this cites the page of a card."""
+
+    card: str
+
+
+@attrs.frozen
+class CitedText:
+    """Text that is a citation, or the place of one; the filters make it of `Cited`."""
+
+    text: str
+    """Empty where nothing shows the citation in the text."""
+
+    start: int
+    """Where it begins in the content, in code points."""
+
+    url: str
+    title: str = ""
+    annotated: bool = True
+    """The client wants to be told of it beside the text."""
+
+    @property
+    def end(self) -> int:
+        """Where it ends in the content, in code points."""
+        return self.start + len(self.text)
+
+
+@attrs.frozen
+class Sources:
+    """All that was found and cited, for a list beside the answer; comes right before its end."""
+
+    results: tuple[SearchResult, ...]
+    cited: tuple[str, ...]
+    """Addresses; the first is the one that `[[1]]` links to."""
 
 
 @attrs.frozen
@@ -71,11 +111,25 @@ class Image:
     address: str
 
 
+@attrs.frozen
+class Picture:
+    """A picture that is ready for the client."""
+
+    link: str
+    """An address, or a data URI."""
+
+    data: bytes | None = attrs.field(default=None, repr=False)
+    """The picture itself, where it was fetched."""
+
+
 class EndReason(enum.Enum):
     """Why an answer ended, where it ended cleanly."""
 
     STOP = "stop"
     """The model was done."""
+
+    LENGTH = "length"
+    """It has as many tokens as the client allowed."""
 
     MODERATED = "moderated"
     """Nothing but pictures that moderation held back."""
@@ -106,4 +160,16 @@ class Usage:
     reasoning_tokens: int = 0
 
 
-AnswerEvent: TypeAlias = Text | Reasoning | SearchResults | Citation | Image | Ended | Failed
+AnswerEvent: TypeAlias = (
+    Text
+    | Reasoning
+    | SearchResults
+    | Citation
+    | Cited
+    | CitedText
+    | Sources
+    | Image
+    | Picture
+    | Ended
+    | Failed
+)

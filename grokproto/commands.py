@@ -6,7 +6,8 @@ host's clock, the one it passes to `Exchange.handle` as `now`.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 
@@ -43,6 +44,9 @@ class AcquireCredential:
     deadline: float
     exclude: frozenset[str] = frozenset()
     """Public names of credentials that this request has tried before."""
+
+    avoid: frozenset[str] = frozenset()
+    """Public names of credentials that are better left to others, if there is another one."""
 
 
 @attrs.frozen
@@ -108,6 +112,64 @@ class EndResponse:
 
 
 @attrs.frozen
+class FetchPicture:
+    """Fetch a picture that the client has linked to, within `timeout` seconds.
+
+    The address is a stranger's. A host that fetches it must see to it that it leads to a public
+    address of the internet, and sends nothing of anybody's along.
+    """
+
+    url: str
+    timeout: float
+
+
+@attrs.frozen
+class StorePicture:
+    """Keep a picture where the client can fetch it."""
+
+    data: bytes = attrs.field(repr=False)
+    media_type: str
+
+
+class Branch(Protocol):
+    """One of several exchanges that go on at once; see `grokproto.exchange.Exchange`."""
+
+    def handle(self, event: Any, now: float) -> Command:
+        """Take an event, give a command."""
+        ...
+
+    def abandon(self, now: float) -> list[CleanupCommand]:
+        """End here and now."""
+        ...
+
+
+class Joint(Protocol):
+    """Makes one response of those of the branches."""
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is wanted of any branch; those that go on are to be abandoned."""
+        ...
+
+    def take(self, index: int, command: Command) -> Sequence[ClientCommand]:
+        """Take a `SendResponse`, `SendData`, `EndResponse` or `Finish` of a branch; give what is to
+        be done for the client in its place, before anything else is."""
+        ...
+
+
+@attrs.frozen
+class Fork:
+    """Drive several exchanges to their ends, at once if that can be.
+
+    Whatever a branch wants done for the client goes to `join` instead, as its `Finish` does. The
+    answer is `Completed` when `join.over`; whichever branch still goes on is abandoned then.
+    """
+
+    branches: tuple[Branch, ...]
+    join: Joint
+
+
+@attrs.frozen
 class Wait:
     """Do nothing until the host's clock reaches `until`."""
 
@@ -128,7 +190,9 @@ class Summary:
 
     prompt_tokens: int
     completion_tokens: int
-    """Estimates, as the client was told."""
+    """Estimates, as the client was told; thinking included."""
+
+    reasoning_tokens: int = 0
 
     client_closed: bool = False
     """The client left before the end."""
@@ -154,7 +218,11 @@ Command: TypeAlias = (
     | SendResponse
     | SendData
     | EndResponse
+    | FetchPicture
+    | StorePicture
+    | Fork
     | Wait
     | Finish
 )
+ClientCommand: TypeAlias = SendResponse | SendData | EndResponse
 CleanupCommand: TypeAlias = CloseRequest | ReleaseCredential

@@ -82,6 +82,29 @@ class RequestFailed:
 
 
 @attrs.frozen
+class PictureFetched:
+    """The picture that was linked to is here. Its bytes may still be anything."""
+
+    data: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class PictureRefused:
+    """The picture that was linked to cannot be had."""
+
+    reason: str
+    """What the client is told, in a few words, such as `it is larger than 1 MiB`."""
+
+
+@attrs.frozen
+class PictureStored:
+    """The picture is kept."""
+
+    url: str
+    """Where the client finds it."""
+
+
+@attrs.frozen
 class TimedOut:
     """The command's deadline passed. What it waits for is still outstanding."""
 
@@ -107,6 +130,9 @@ Event: TypeAlias = (
     | DataReceived
     | EndOfMessage
     | RequestFailed
+    | PictureFetched
+    | PictureRefused
+    | PictureStored
     | TimedOut
     | ClientClosed
     | ServerStopping

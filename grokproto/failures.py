@@ -113,3 +113,20 @@ POLICIES: dict[FailureKind, Policy] = {
     FailureKind.MISCONFIGURED: Policy(503, "server_error", Outcome.UNUSED, Retry.NEVER),
     FailureKind.SHUTTING_DOWN: Policy(503, "server_error", Outcome.SERVED, Retry.NEVER),
 }
+
+
+_PASSING = frozenset(
+    {
+        *(FailureKind.RATE_LIMITED, FailureKind.NO_CREDENTIAL, FailureKind.OVERLOADED),
+        *(FailureKind.UPSTREAM, FailureKind.NETWORK, FailureKind.TRUNCATED, FailureKind.EMPTY),
+        FailureKind.SHUTTING_DOWN,
+    }
+)
+"""Failures that may be over in a moment."""
+_PATIENCE = 60.0
+"""Seconds that clients of OpenAI's are willing to wait before they try again."""
+
+
+def should_retry(failure: Failure) -> bool:
+    """Whether a client does well to try again by itself, in the next minute."""
+    return failure.kind in _PASSING and (failure.retry_after or 0.0) <= _PATIENCE

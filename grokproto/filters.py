@@ -1,17 +1,28 @@
 """Filters: answer events in, answer events out. What the client is to see of thinking and search.
 
-A filter is one method, so a host chains as many as it likes. The order here is: results first, so
-that thinking is closed before them.
+A filter is one method, so a host chains as many as it likes. The order here is: pictures, so that
+everything else takes them for text; results, so that thinking is closed before them; thinking; and
+citations last, since they count the characters of all the content.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
-from .answer import AnswerEvent, Citation, Reasoning, SearchResult, SearchResults, Text
-from .settings import Settings, ThinkingFormat
+from .answer import (
+    AnswerEvent,
+    Citation,
+    Cited,
+    Picture,
+    Reasoning,
+    SearchResult,
+    SearchResults,
+    Text,
+)
+from .citations import CitationLinks, escape_link
+from .settings import SearchFormat, ThinkingFormat
 
 _BLANKS = re.compile(r"\s+")
 _MAX_TITLE = 120
@@ -47,7 +58,7 @@ class ThinkTags:
                     return (Text(text),)
                 self._open = True
                 return (Text(f"<think>{text}"),)
-            case SearchResults() | Citation():
+            case SearchResults() | Citation() | Cited():
                 return (event,)  # these come between thoughts, and are no text
             case _ if self._closed:
                 return (event,)
@@ -74,8 +85,7 @@ def _list_results(results: Iterable[SearchResult]) -> str:
         if len(title) > _MAX_TITLE:
             title = title[: _MAX_TITLE - 1] + "…"
         title = title.replace("[", "\\[").replace("]", "\\]")
-        url = _BLANKS.sub("%20", result.url).replace("(", "%28").replace(")", "%29")
-        lines.append(f"- [{title}]({url})\n")
+        lines.append(f"- [{title}]({escape_link(result.url)})\n")
     return "".join(lines) + "\n"
 
 
@@ -96,7 +106,7 @@ class ResultsInFront:
                 if not self._begun:
                     self._results += results
                 return (event,)
-            case Reasoning() | Citation():
+            case Reasoning() | Citation() | Cited():
                 return (event,)
         self._begun = True
         if not self._results:
@@ -106,15 +116,35 @@ class ResultsInFront:
         return (listed, event)
 
 
-def build_filters(settings: Settings) -> list[Filter]:
-    """The filters that the settings ask for, in order, fresh for one answer."""
-    filters: list[Filter] = []
-    if settings.show_search_results:
+class PicturesInText:
+    """Puts pictures into the text, as Markdown."""
+
+    def __init__(self) -> None:
+        self._text_given = False
+
+    def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
+        """See `Filter.receive`."""
+        match event:
+            case Text():
+                self._text_given = True
+            case Picture(link):
+                gap = "\n\n" if self._text_given else ""
+                self._text_given = True
+                return (Text(f"{gap}![image]({escape_link(link)})"),)
+        return (event,)
+
+
+def build_filters(thinking: ThinkingFormat, search: Collection[SearchFormat]) -> list[Filter]:
+    """The filters for an answer in words, in order, fresh for one answer."""
+    filters: list[Filter] = [PicturesInText()]
+    if SearchFormat.FRONT in search:
         filters.append(ResultsInFront())
-    if settings.thinking is ThinkingFormat.THINK:
+    if thinking is ThinkingFormat.THINK:
         filters.append(ThinkTags())
-    elif settings.thinking is ThinkingFormat.HIDDEN:
+    elif thinking is ThinkingFormat.HIDDEN:
         filters.append(HiddenThinking())
+    if set(search) - {SearchFormat.FRONT}:
+        filters.append(CitationLinks(search))
     return filters
 
 

@@ -49,16 +49,23 @@ class Model:
     rate_limit_kind: str = "DEFAULT"
     """`requestKind` when asking `rest/rate-limits`."""
 
+    thinking: str | None = None
+    """The model to ask in its place when a client wants it to think; itself where it does."""
 
-def _family(name: str, grok_name: str) -> Iterator[Model]:
-    yield Model(name, name, grok_name)
-    yield Model(f"{name}-search", name, grok_name, tools=SEARCH_TOOLS)
+    plain: str | None = None
+    """The model to ask in its place when a client wants no thinking; itself where it does none."""
+
+
+def _family(name: str, grok_name: str, thinking: str | None = None) -> Iterator[Model]:
+    yield Model(name, name, grok_name, plain=name, thinking=thinking)
+    search = f"{name}-search"
+    yield Model(search, name, grok_name, tools=SEARCH_TOOLS, plain=search)
     yield Model(f"{name}-imageGen", name, grok_name, tools=IMAGE_TOOLS, last_turn_only=True)
 
 
 BUILT_IN: tuple[Model, ...] = (
     *_family("grok-2", "grok-latest"),
-    *_family("grok-3", "grok-3"),
+    *_family("grok-3", "grok-3", "grok-3-reasoning"),
     Model(
         "grok-3-deepsearch",
         "grok-3-deepsearch",
@@ -66,6 +73,7 @@ BUILT_IN: tuple[Model, ...] = (
         deepsearch="default",
         last_turn_only=True,
         rate_limit_kind="DEEPSEARCH",
+        thinking="grok-3-deepsearch",
     ),
     Model(
         "grok-3-reasoning",
@@ -73,11 +81,13 @@ BUILT_IN: tuple[Model, ...] = (
         "grok-3",
         reasoning=True,
         rate_limit_kind="REASONING",
+        thinking="grok-3-reasoning",
+        plain="grok-3",
     ),
-    Model("grok-auto", "auto", mode="auto"),
-    Model("grok-fast", "fast", mode="fast"),
-    Model("grok-expert", "expert", mode="expert"),
-    Model("grok-heavy", "heavy", mode="heavy"),
+    Model("grok-auto", "auto", mode="auto", thinking="grok-expert", plain="grok-fast"),
+    Model("grok-fast", "fast", mode="fast", thinking="grok-expert", plain="grok-fast"),
+    Model("grok-expert", "expert", mode="expert", thinking="grok-expert", plain="grok-fast"),
+    Model("grok-heavy", "heavy", mode="heavy", thinking="grok-heavy"),
 )
 
 
@@ -89,7 +99,7 @@ class ModelTable(Mapping[str, Model]):
         aliases: Further names, each for the name of a row.
 
     Raises:
-        ConfigurationError: An alias names no row, or hides one.
+        ConfigurationError: An alias names no row, or hides one; a row refers to none.
     """
 
     def __init__(
@@ -103,6 +113,12 @@ class ModelTable(Mapping[str, Model]):
             if name not in rows:
                 raise ConfigurationError(f"alias {alias!r} stands for {name!r}, which is no model")
             self._models[alias] = rows[name]
+        for model in rows.values():
+            for other in (model.thinking, model.plain):
+                if other is not None and other not in rows:
+                    raise ConfigurationError(
+                        f"the model {model.name!r} refers to {other!r}, which is no model"
+                    )
 
     def __getitem__(self, name: str) -> Model:
         return self._models[name]
@@ -129,6 +145,13 @@ class ModelTable(Mapping[str, Model]):
                 status=404,
             ) from None
 
+    def choose(self, model: Model, *, thinks: bool | None) -> Model | None:
+        """The model to ask where a client wants thinking, or none; None where there is none."""
+        if thinks is None:
+            return model
+        other = model.thinking if thinks else model.plain
+        return None if other is None else self._models[other]
+
 
 _ROW_TYPES: dict[str, type] = {
     "name": str,
@@ -140,6 +163,8 @@ _ROW_TYPES: dict[str, type] = {
     "reasoning": bool,
     "last_turn_only": bool,
     "rate_limit_kind": str,
+    "thinking": str,
+    "plain": str,
 }
 
 

@@ -15,9 +15,12 @@ is quoted as Markdown quotes: `> USER: ...`. A line is what `str.splitlines` tak
 user who pastes a transcript, or means ill, cannot put words into the assistant's mouth: the marks
 at the beginnings of lines are exactly the turns.
 
-What has no place in text becomes `[Image]`: pictures of older turns, and pictures in base64 inside
-of Markdown. The pictures of the latest user message are given back, to be uploaded. Thinking that
-earlier answers showed (`<think>...</think>`) is left out.
+What has no place in text becomes `[Image]` or `[File]`: pictures and files of older turns, and
+pictures in base64 inside of Markdown. Those of the latest user message are given back, to be
+uploaded. Thinking that earlier answers showed (`<think>...</think>`) is left out.
+
+Where the text is too long for one message, the conversation can be told in two parts: all that came
+before the last question, and the question.
 """
 
 from __future__ import annotations
@@ -28,11 +31,12 @@ from collections.abc import Sequence
 import attrs
 
 from .errors import InvalidRequestError
-from .request import ImagePart, Role, TextPart, Turn
+from .request import Attachment, FilePart, Role, TextPart, Turn
 
 IMAGE_MARK = "[Image]"
-MAX_IMAGES = 4
-"""Pictures with one message. Clients of Grok keep to four attachments [client code]."""
+FILE_MARK = "[File]"
+MAX_ATTACHMENTS = 4
+"""Pictures and files with one message. Clients of Grok keep to four [client code]."""
 
 _MARKS = {Role.ASSISTANT: "ASSISTANT: "}
 _USER_MARK = "USER: "
@@ -53,8 +57,14 @@ class Prompt:
     """A conversation as Grok is asked it."""
 
     message: str
-    images: tuple[ImagePart, ...] = ()
-    """Pictures to be uploaded and attached."""
+    attachments: tuple[Attachment, ...] = ()
+    """Pictures and files to be uploaded and attached."""
+
+    older: str = ""
+    """The part of the message before the last question; empty where there is none."""
+
+    question: str = ""
+    """The rest of it, with its mark."""
 
 
 def build_prompt(turns: Sequence[Turn], *, last_turn_only: bool = False) -> Prompt:
@@ -66,7 +76,7 @@ def build_prompt(turns: Sequence[Turn], *, last_turn_only: bool = False) -> Prom
 
     Raises:
         InvalidRequestError: The last message is not the user's though it must be, there is nothing
-            in any message, or the latest has too many pictures.
+            in any message, or the latest has too many pictures and files.
     """
     if last_turn_only:
         if not turns or turns[-1].role is not Role.USER:
@@ -76,46 +86,61 @@ def build_prompt(turns: Sequence[Turn], *, last_turn_only: bool = False) -> Prom
             )
         turns = turns[-1:]
     latest = max((i for i, turn in enumerate(turns) if turn.role is Role.USER), default=-1)
-    images = _list_images(turns[latest]) if latest >= 0 else ()
-    if len(images) > MAX_IMAGES:
+    attachments = _list_attachments(turns[latest]) if latest >= 0 else ()
+    if len(attachments) > MAX_ATTACHMENTS:
         raise InvalidRequestError(
-            f"A message may hold at most {MAX_IMAGES} pictures; this one holds {len(images)}.",
+            f"A message may hold at most {MAX_ATTACHMENTS} pictures and files; this one holds "
+            f"{len(attachments)}.",
             param="messages",
         )
+    texts = [
+        _flatten_turn(
+            turn,
+            is_past=index < len(turns) - 1 or turn.role is Role.ASSISTANT,
+            uploads=index == latest,
+        )
+        for index, turn in enumerate(turns)
+    ]
+    lines = [(turn.role, text) for turn, text in zip(turns, texts, strict=True)]
+    message = _join(lines)
+    if not message:
+        raise InvalidRequestError("There is nothing in any of the messages.", param="messages")
+    question = latest if latest >= 0 else len(turns) - 1
+    return Prompt(message, attachments, _join(lines[:question]), _join(lines[question:]))
+
+
+def _join(lines: Sequence[tuple[Role, str]]) -> str:
     pieces: list[str] = []
     speaker: str | None = None
-    for index, turn in enumerate(turns):
-        is_past = index < len(turns) - 1 or turn.role is Role.ASSISTANT
-        text = _flatten_turn(turn, is_past=is_past, uploads=index == latest)
+    for role, text in lines:
         if not text:
             continue
-        mark = _MARKS.get(turn.role, _USER_MARK)
+        mark = _MARKS.get(role, _USER_MARK)
         if pieces:
             pieces.append("\n")
         if mark != speaker:
             pieces.append(mark)
             speaker = mark
         pieces.append(text)
-    if not pieces:
-        raise InvalidRequestError("There is nothing in any of the messages.", param="messages")
-    return Prompt("".join(pieces), images)
+    return "".join(pieces)
 
 
-def _list_images(turn: Turn) -> tuple[ImagePart, ...]:
-    return tuple(part for part in turn.parts if isinstance(part, ImagePart))
+def _list_attachments(turn: Turn) -> tuple[Attachment, ...]:
+    return tuple(part for part in turn.parts if isinstance(part, Attachment))
 
 
 def _flatten_turn(turn: Turn, *, is_past: bool, uploads: bool) -> str:
     pieces: list[str] = []
+    marks = [FILE_MARK if isinstance(p, FilePart) else IMAGE_MARK for p in _list_attachments(turn)]
     for part in turn.parts:
         if isinstance(part, TextPart):
             text = _replace_pictures(part.text)
             pieces.append(_remove_thinking(text) if is_past else text)
         elif not uploads:
-            pieces.append(IMAGE_MARK)
+            pieces.append(FILE_MARK if isinstance(part, FilePart) else IMAGE_MARK)
     text = "\n".join(piece for piece in pieces if piece)
-    if not text.strip() and turn.parts and any(isinstance(p, ImagePart) for p in turn.parts):
-        text = IMAGE_MARK
+    if not text.strip() and marks:
+        text = marks[0]
     return quote_marks(text) if text.strip() else ""
 
 

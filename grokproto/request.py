@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import attrs
 
+from .settings import SearchFormat, ThinkingFormat
+
 
 class Role(enum.Enum):
     """Who speaks in a turn."""
@@ -35,7 +37,31 @@ class ImagePart:
     """Such as `image/png`."""
 
 
-Part: TypeAlias = TextPart | ImagePart
+@attrs.frozen
+class ImageLink:
+    """A picture of a turn that has yet to be fetched."""
+
+    url: str = attrs.field(repr=False)
+    """http or https."""
+
+    path: str = ""
+    """Where it stands in the request, for errors."""
+
+
+@attrs.frozen
+class FilePart:
+    """A text file of a turn."""
+
+    content: str = attrs.field(repr=False)
+    """Base64."""
+
+    name: str
+    media_type: str = "text/plain"
+
+
+Part: TypeAlias = TextPart | ImagePart | ImageLink | FilePart
+Attachment: TypeAlias = ImagePart | ImageLink | FilePart
+"""What is not part of the text but uploaded beside it."""
 
 
 @attrs.frozen
@@ -47,8 +73,22 @@ class Turn:
 
 
 @attrs.frozen
+class Drawing:
+    """Pictures are wanted rather than an answer in words."""
+
+    count: int = 1
+    """How many, at the most."""
+
+    as_data: bool = False
+    """In the answer itself, as base64, rather than as addresses."""
+
+
+@attrs.frozen
 class ChatRequest:
-    """A conversation that wants its next turn."""
+    """A conversation that wants its next turn.
+
+    What is None was not said; the operator's settings decide then.
+    """
 
     model: str
     """Name of the model, as the client wrote it."""
@@ -59,3 +99,25 @@ class ChatRequest:
     stream: bool = False
     include_usage: bool = False
     """The stream shall end with a usage chunk."""
+
+    choices: int = 1
+    """How many answers are wanted, each for itself."""
+
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these; none is empty."""
+
+    max_tokens: int | None = None
+    """The answer ends after this many, thinking included."""
+
+    thinks: bool | None = None
+    """Whether the model shall think first."""
+
+    thinking: ThinkingFormat | None = None
+    """How the thinking is to be shown."""
+
+    search: frozenset[SearchFormat] | None = None
+    """How what was found on the web is to be shown."""
+
+    drawing: Drawing | None = None
+    ignored: tuple[str, ...] = ()
+    """Names of parameters that would change the answer, if they could be heeded."""

@@ -26,6 +26,43 @@ class ThinkingFormat(enum.Enum):
     """Not at all."""
 
 
+class SearchFormat(enum.Enum):
+    """A way of giving a client what Grok found on the web. They go together."""
+
+    FRONT = "front"
+    """A list of all results, in front of the answer."""
+    INLINE = "inline"
+    """A link in the text where Grok cites: `[[1]](https://...)`."""
+    ANNOTATIONS = "annotations"
+    """OpenAI's `annotations` of type `url_citation`, beside the text."""
+    LIST = "list"
+    """`citations` and `search_results` at the root of the answer."""
+
+
+class ImageMode(enum.Enum):
+    """Where a client finds the pictures that Grok draws."""
+
+    DATA = "data"
+    """In the answer itself, as a data URI."""
+    HOST = "host"
+    """On an image host; as a data URI where none takes it."""
+    LOCAL = "local"
+    """On this server."""
+    UPSTREAM = "upstream"
+    """Where Grok keeps them, which only the account that drew them may see."""
+
+
+class LongInput(enum.Enum):
+    """What becomes of a conversation that is too long for one message."""
+
+    FILE = "file"
+    """All but the last question goes up as a text file."""
+    SEND = "send"
+    """It is sent as it is."""
+    REFUSE = "refuse"
+    """The client is told."""
+
+
 @attrs.frozen
 class ImageHost:
     """An image host to which generated pictures are uploaded for the client to link to."""
@@ -58,11 +95,25 @@ class Settings:
     """Ask for private chats, which grok.com does not keep."""
 
     thinking: ThinkingFormat = ThinkingFormat.THINK
-    show_search_results: bool = False
-    """Put the search results in front of the answer."""
+    search: frozenset[SearchFormat] = frozenset()
+    """How what Grok found is shown, where the request does not say."""
 
+    strict_params: bool = False
+    """Refuse a request with a parameter that cannot be heeded, rather than name it in a header."""
+
+    image_mode: ImageMode = ImageMode.HOST
     image_hosts: tuple[ImageHost, ...] = ()
     """Tried in order; where all fail, a picture is given as a data URI."""
+
+    fetch_images: bool = True
+    """Fetch pictures that a request links to."""
+
+    fetch_timeout: float = 20.0
+    """For one such picture, all in all."""
+
+    long_input: LongInput = LongInput.FILE
+    long_input_chars: int = 40_000
+    """Characters of the message above which it counts as long."""
 
     own_cookie: bool = False
     """The credential is the client's own key, so its refusal is the client's to hear: 401."""

@@ -12,9 +12,11 @@ back what is held, and from there to DONE.
         WAITING                              ▼
                           CHECKING ◄──── ANSWERING ► CLOSING ► DONE
 
-A request that cannot be right is ANSWERING at once. CHECKING is a call to `rest/rate-limits`: to
-confirm that a cookie is refused before an account is written off for it, or to learn a quota once
-the client has its answer.
+A request that cannot be right is ANSWERING at once. One that links to pictures is RETRIEVING
+first. One that wants several answers is DIVIDED from IDLE or RETRIEVING to ANSWERING, while each
+answer goes through the phases in an exchange of its own. CHECKING is a call to `rest/rate-limits`:
+to confirm that a cookie is refused before an account is written off for it, or to learn a quota
+once the client has its answer.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ class State(enum.Enum):
 
     IDLE = "idle"
     """Not started."""
+    RETRIEVING = "retrieving"
+    """Fetching a picture that the client has linked to."""
+    DIVIDED = "divided"
+    """Several answers are made, each by an exchange of its own."""
     ACQUIRING = "acquiring"
     """Asking the pool for a credential."""
     WAITING = "waiting"
@@ -55,7 +61,11 @@ class State(enum.Enum):
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.IDLE: frozenset({State.ACQUIRING, State.ANSWERING}),
+    State.IDLE: frozenset({State.RETRIEVING, State.DIVIDED, State.ACQUIRING, State.ANSWERING}),
+    State.RETRIEVING: frozenset(
+        {State.RETRIEVING, State.DIVIDED, State.ACQUIRING, State.ANSWERING, State.CLOSING}
+    ),
+    State.DIVIDED: frozenset({State.ANSWERING, State.CLOSING}),
     State.ACQUIRING: frozenset(
         {State.WAITING, State.UPLOADING, State.ASKING, State.ANSWERING, State.CLOSING}
     ),
@@ -94,6 +104,9 @@ REPLIES: dict[type[c.Command], tuple[type[e.Event], ...]] = {
     c.SendResponse: (e.Completed, *_LEFT),
     c.SendData: (e.Completed, *_LEFT),
     c.EndResponse: (e.Completed, *_LEFT),
+    c.FetchPicture: (e.PictureFetched, e.PictureRefused, *_STOPPED),
+    c.StorePicture: (e.PictureStored, e.RequestFailed, *_STOPPED),
+    c.Fork: (e.Completed, *_STOPPED),
     c.Wait: (e.Completed, *_STOPPED),
     c.CloseRequest: (e.Completed,),
     c.ReleaseCredential: (e.Completed,),

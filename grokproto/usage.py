@@ -68,10 +68,28 @@ class TokenCounter:
         else:
             self._weight += _weigh(text)
 
+    def fit(self, text: str, limit: int) -> int:
+        """How many characters more of the text can be added up to `limit` tokens in all."""
+        room = limit * _UNIT - self._total
+        if _weigh(text) <= room:
+            return len(text)
+        least, most = 0, len(text) - 1  # these many fit, more than those do not
+        while least < most:
+            middle = (least + most + 1) // 2
+            if _weigh(text[:middle]) <= room:
+                least = middle
+            else:
+                most = middle - 1
+        return least
+
+    @property
+    def _total(self) -> int:
+        return self._weight + self._ascii_characters * _ASCII
+
     @property
     def tokens(self) -> int:
         """The estimate: 0 for nothing, else 1 or more."""
-        return -(-(self._weight + self._ascii_characters * _ASCII) // _UNIT)
+        return -(-self._total // _UNIT)
 
 
 def estimate_tokens(text: str) -> int:

@@ -33,12 +33,19 @@ def chat_body(model: str = "grok-3", text: str = "hi", **fields: Any) -> bytes:
     return json.dumps(request).encode()
 
 
-def make_exchange(body: bytes | None = None, settings: Settings | None = None) -> Exchange:
+def make_exchange(
+    body: bytes | None = None,
+    settings: Settings | None = None,
+    *,
+    dialect: str = "openai_chat",
+    headers: dict[str, str] | None = None,
+) -> Exchange:
     """An exchange with ids 0, 1, 2, ..., made at 1700000000."""
     numbers = itertools.count()
     return Exchange(
         chat_body() if body is None else body,
-        dialect=DIALECTS["openai_chat"],
+        dialect=DIALECTS[dialect],
+        headers=headers,
         models=ModelTable(),
         settings=settings or Settings(),
         new_id=lambda: str(next(numbers)),
@@ -117,9 +124,14 @@ class FakeHost:
     leases: Iterable[str] = ("a", "b", "c", "d")
     interrupt: Callable[[c.Command], e.Event | None] = lambda _: None
     wants_quota: bool = False
+    pictures: dict[str, e.Event] = attrs.field(factory=dict)
+    """By address: what comes of fetching it."""
+    keeps_pictures: bool = True
 
+    stored: list[tuple[bytes, str]] = attrs.field(factory=list)
     requests: list[c.UpstreamRequest] = attrs.field(factory=list)
     acquired: list[str] = attrs.field(factory=list)
+    avoided: list[frozenset[str]] = attrs.field(factory=list)
     released: list[tuple[str, Outcome]] = attrs.field(factory=list)
     releases: list[c.ReleaseCredential] = attrs.field(factory=list)
     status: int | None = None
@@ -145,11 +157,33 @@ class FakeHost:
             interruption = self.interrupt(command)
             event = interruption or self._carry_out(command, free)
 
+    def _divide(self, fork: c.Fork, free: Any) -> None:
+        """Drive the branches one after the other; a host would do it at once."""
+        for index, branch in enumerate(fork.branches):
+            if fork.join.over:
+                for command in branch.abandon(self.now):
+                    self._carry_out(command, free)
+                continue
+            event: e.Event = e.Start()
+            while True:
+                command = branch.handle(event, self.now)
+                self.commands.append(command)
+                if isinstance(command, c.Finish | c.SendResponse | c.SendData | c.EndResponse):
+                    for each in fork.join.take(index, command):
+                        self._carry_out(each, free)
+                    event = e.Completed()
+                else:
+                    event = self._carry_out(command, free)
+                if isinstance(command, c.Finish):
+                    break
+        assert fork.join.over
+
     def _carry_out(self, command: c.Command, free: Any) -> e.Event:
         match command:
             case c.AcquireCredential():
                 assert len(self.released) == len(self.acquired)
                 name = next((n for n in free if n not in command.exclude), None)
+                self.avoided.append(command.avoid)
                 if name is None:
                     return e.NoCredential("None left.", retry_after=60)
                 self.acquired.append(name)
@@ -183,6 +217,16 @@ class FakeHost:
             case c.EndResponse():
                 assert not self.ended
                 self.ended = True
+            case c.FetchPicture(url):
+                found = self.pictures.get(url)
+                return e.PictureRefused("there is none") if found is None else found
+            case c.StorePicture(data, media_type):
+                if not self.keeps_pictures:
+                    return e.RequestFailed("it is full", sent=False)
+                self.stored.append((data, media_type))
+                return e.PictureStored(f"https://here.example/images/{len(self.stored)}")
+            case c.Fork():
+                self._divide(command, free)
             case c.Wait(until):
                 self.now = until
         return e.Completed()

@@ -19,7 +19,15 @@ from grokproto.credentials.quota import Quotas, parse_quotas
 from grokproto.errors import ConfigurationError
 from grokproto.models import ModelTable, read_models
 from grokproto.secret import Secret
-from grokproto.settings import DEFAULT_USER_AGENT, ImageHost, Settings, ThinkingFormat
+from grokproto.settings import (
+    DEFAULT_USER_AGENT,
+    ImageHost,
+    ImageMode,
+    LongInput,
+    SearchFormat,
+    Settings,
+    ThinkingFormat,
+)
 
 from .keys import DEFAULT_API_KEY, ApiKeys, read_api_keys
 from .store import default_path
@@ -30,10 +38,12 @@ from .variables import (
     read_header_value,
     read_headers,
     read_one_of,
+    read_optional_base_url,
     read_path,
     read_proxy,
     read_seconds,
     read_secret_header_value,
+    read_some_of,
     read_state,
     read_whole,
 )
@@ -70,8 +80,50 @@ class Config:
     thinking_format: str = declare(
         "THINKING_FORMAT",
         "think",
-        read_one_of("think", "reasoning_content"),
-        "As <think>...</think> in the content, or as reasoning_content beside it",
+        read_one_of("think", "reasoning_content", "hidden"),
+        "As <think>...</think> in the content, as reasoning_content beside it, or not at all",
+    )
+    search_results: frozenset[SearchFormat] = declare(
+        "SEARCH_RESULTS",
+        "",
+        read_some_of(SearchFormat),
+        "How search results are shown: front, inline, annotations, list; several by commas",
+    )
+    strict_params: bool = declare(
+        "STRICT_PARAMS", "false", read_flag, "Refuse parameters that cannot be heeded"
+    )
+    image_mode: str = declare(
+        "IMAGE_MODE",
+        "host",
+        read_one_of(*(mode.value for mode in ImageMode)),
+        "Where pictures are: data (in the answer), host (tu.my, picgo.net), local, upstream",
+    )
+    public_url: str = declare(
+        "PUBLIC_URL", "", read_optional_base_url, "This server as clients reach it, for pictures"
+    )
+    image_dir: Path | None = declare(
+        "IMAGE_DIR", None, read_path, "Directory of local pictures; beside STATE where not set"
+    )
+    image_dir_bytes: int = declare(
+        "IMAGE_DIR_BYTES", "268435456", read_whole(1024, 2**40), "The most it may hold"
+    )
+    image_lifetime: float = declare(
+        "IMAGE_LIFETIME",
+        "86400",
+        read_seconds(1, 31_536_000),
+        "How long an address of a local picture is good",
+    )
+    fetch_images: bool = declare(
+        "FETCH_IMAGES", "true", read_flag, "Fetch pictures that requests link to"
+    )
+    long_input: str = declare(
+        "LONG_INPUT",
+        "file",
+        read_one_of(*(mode.value for mode in LongInput)),
+        "A conversation that is too long: older part as file, send it all the same, or refuse",
+    )
+    long_input_chars: int = declare(
+        "LONG_INPUT_CHARS", "40000", read_whole(1, 2**31), "Characters above which it is too long"
     )
     shutdown_grace: float = declare(
         "SHUTDOWN_GRACE", "30", read_seconds(0), "Time that running answers get at a stop"
@@ -195,6 +247,7 @@ class Config:
             )
             if key is not None
         ]
+        front = frozenset({SearchFormat.FRONT} if self.show_search_results else ())
         cookies = {} if self.cf_clearance is None else {"cf_clearance": self.cf_clearance}
         return Settings(
             base_url=self.grok_base_url,
@@ -204,7 +257,12 @@ class Config:
             cookies=cookies,
             temporary=self.temporary,
             thinking=thinking if self.show_thinking else ThinkingFormat.HIDDEN,
-            show_search_results=self.show_search_results,
+            search=self.search_results | front,
+            strict_params=self.strict_params,
+            image_mode=ImageMode(self.image_mode),
+            fetch_images=self.fetch_images,
+            long_input=LongInput(self.long_input),
+            long_input_chars=self.long_input_chars,
             image_hosts=tuple(hosts),
             own_cookie=self.custom_sso,
             max_attempts=self.max_attempts,

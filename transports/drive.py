@@ -13,7 +13,6 @@ import trio
 
 from grokproto import commands as c
 from grokproto import events as e
-from grokproto.exchange import Exchange
 
 from .connection import ClientLeftError
 from .upstream import Upstream, UpstreamCall
@@ -51,6 +50,16 @@ class Credentials(Protocol):
         """Take a lease back."""
 
 
+class Pictures(Protocol):
+    """What is done with pictures outside of a conversation."""
+
+    async def fetch(self, url: str, timeout: float) -> e.PictureFetched | e.PictureRefused:
+        """Fetch one that a client has linked to."""
+
+    async def store(self, data: bytes, media_type: str) -> e.PictureStored | e.RequestFailed:
+        """Keep one for a client to fetch."""
+
+
 class Drives:
     """The exchanges under way, so that a server that stops can end them decently."""
 
@@ -75,16 +84,89 @@ class Drives:
             drive.stop()
 
 
+class _Joint:
+    """The client of several branches: what they want sent goes through here, one at a time."""
+
+    def __init__(self, join: c.Joint, client: Client) -> None:
+        self.join = join
+        self._client = client
+        self._lock = trio.Lock()
+        self.client_left = False
+        self.sending = False
+        """In the middle of it."""
+
+    async def take(self, index: int, command: c.ClientCommand) -> None:
+        """Take what a branch wants done for its client."""
+        async with self._lock:
+            self.sending = True
+            try:
+                for each in self.join.take(index, command):
+                    await send(self._client, each)
+            except ClientLeftError:
+                self.client_left = True
+                raise
+            self.sending = False
+
+
+class _BranchClient:
+    """See `Client`; one for each branch."""
+
+    def __init__(self, joint: _Joint, index: int) -> None:
+        self._joint = joint
+        self._index = index
+
+    async def send_response(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        await self._joint.take(self._index, c.SendResponse(status, headers))
+
+    async def send_data(self, data: bytes) -> None:
+        await self._joint.take(self._index, c.SendData(data))
+
+    async def end_response(self) -> None:
+        await self._joint.take(self._index, c.EndResponse())
+
+    def watch(self, scope: trio.CancelScope) -> None:
+        """Whoever drives all branches watches for them."""
+
+    def unwatch(self) -> None:
+        """The same."""
+
+    def finish(self, summary: c.Summary) -> bool:
+        """The branch has come to its end; whether all are to end now."""
+        self._joint.join.take(self._index, c.Finish(summary))
+        return self._joint.client_left or self._joint.join.over
+
+
+async def send(client: Client, command: c.ClientCommand) -> None:
+    """Do what a command wants done for the client.
+
+    Raises:
+        ClientLeftError: The client is gone.
+    """
+    match command:
+        case c.SendData(data):
+            await client.send_data(data)
+        case c.SendResponse(status, headers):
+            await client.send_response(status, headers)
+        case c.EndResponse():
+            await client.end_response()
+
+
 class Drive:
     """One exchange, its client, and the upstream call that is open for it."""
 
     def __init__(
-        self, exchange: Exchange, client: Client, upstream: Upstream, credentials: Credentials
+        self,
+        exchange: c.Branch,
+        client: Client,
+        upstream: Upstream,
+        credentials: Credentials,
+        pictures: Pictures,
     ) -> None:
         self._exchange = exchange
         self._client = client
         self._upstream = upstream
         self._credentials = credentials
+        self._pictures = pictures
         self._call: UpstreamCall | None = None
         self._scope = trio.CancelScope()
         self._stopping = False
@@ -130,10 +212,12 @@ class Drive:
             case c.SendResponse() | c.SendData() | c.EndResponse():
                 self._sending = True
                 try:
-                    await self._send(command)
+                    await send(self._client, command)
                 except ClientLeftError:
                     return e.ClientClosed()
                 self._sending = False
+                if isinstance(command, c.EndResponse):
+                    self._client.unwatch()  # it has its answer; what is left to do is not for it
             case c.ReceiveData(deadline) | c.ReceiveResponse(deadline):
                 assert self._call is not None
                 return await self._receive(self._call, deadline)
@@ -142,6 +226,12 @@ class Drive:
                 return await self._receive(self._call, deadline)
             case c.AcquireCredential():
                 return await self._credentials.acquire(command)
+            case c.FetchPicture(url, timeout):
+                return await self._pictures.fetch(url, timeout)
+            case c.StorePicture(data, media_type):
+                return await self._pictures.store(data, media_type)
+            case c.Fork():
+                return await self._divide(command)
             case c.Wait(until):
                 await trio.sleep_until(until)
             case c.CloseRequest() | c.ReleaseCredential():
@@ -152,15 +242,26 @@ class Drive:
                 assert_never(command)
         return e.Completed()
 
-    async def _send(self, command: c.SendResponse | c.SendData | c.EndResponse) -> None:
-        match command:
-            case c.SendData(data):
-                await self._client.send_data(data)
-            case c.SendResponse(status, headers):
-                await self._client.send_response(status, headers)
-            case c.EndResponse():
-                await self._client.end_response()
-                self._client.unwatch()  # it has its answer; what is left to do is not for it
+    async def _divide(self, fork: c.Fork) -> e.Event:
+        """Drive all branches at once, each as an exchange whose client is the joint."""
+        joint = _Joint(fork.join, self._client)
+        try:
+            async with trio.open_nursery() as nursery:
+                for index, branch in enumerate(fork.branches):
+                    client = _BranchClient(joint, index)
+                    drive = Drive(branch, client, self._upstream, self._credentials, self._pictures)
+                    nursery.start_soon(self._drive_branch, drive, client, nursery.cancel_scope)
+        finally:
+            self._sending = joint.sending
+        return e.ClientClosed() if joint.client_left else e.Completed()
+
+    @staticmethod
+    async def _drive_branch(
+        drive: Drive, client: _BranchClient, all_branches: trio.CancelScope
+    ) -> None:
+        summary = await drive.run()
+        if client.finish(summary):
+            all_branches.cancel()
 
     async def _receive(self, call: UpstreamCall, deadline: float) -> e.Event:
         event = await call.receive(deadline)

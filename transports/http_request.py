@@ -55,6 +55,10 @@ class RequestHeaders:
         """The first value of a header."""
         return next((value for known, value in self._items if known == name), None)
 
+    def as_dict(self) -> dict[str, str]:
+        """The first value of each."""
+        return dict(reversed(self._items))
+
     def get_all(self, name: str) -> list[str]:
         """All values of a header."""
         return [value for known, value in self._items if known == name]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 import msgspec
@@ -13,7 +15,7 @@ import trio
 from grokproto.commands import Summary
 from grokproto.dialects import DIALECTS
 from grokproto.dialects.base import Dialect
-from grokproto.dialects.openai_chat import encode_error, encode_model, encode_models
+from grokproto.dialects.openai_objects import encode_error, encode_model, encode_models
 from grokproto.errors import InvalidRequestError
 from grokproto.exchange import Exchange
 from grokproto.models import ModelTable
@@ -21,7 +23,7 @@ from grokproto.settings import Settings
 
 from . import admin
 from .connection import BadBodyError, BodyTooLargeError, HTTPRequest
-from .drive import Credentials, Drive, Drives
+from .drive import Credentials, Drive, Drives, Pictures
 from .keys import ApiKeys
 from .logs import get_logger
 from .scheduler import Scheduler
@@ -31,7 +33,14 @@ Headers = tuple[tuple[str, str], ...]
 
 _JSON: Headers = (("content-type", "application/json"),)
 _ALLOW_ORIGIN: Headers = (("access-control-allow-origin", "*"),)
+_EXPOSE: Headers = (
+    (
+        "access-control-expose-headers",
+        "x-request-id, x-grokproto-ignored, openai-processing-ms, x-should-retry, retry-after",
+    ),
+)
 _PREFLIGHT_AGE = "86400"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
 
 MODELS_CREATED = 1735689600
 """`created` of every model: the start of 2025. Grok does not say; clients want a number."""
@@ -53,6 +62,8 @@ class Call:
 
     http: HTTPRequest
     identity: str
+    started: float
+    """Host clock."""
     tail: str = ""
     """What the path has after the route's `{}`."""
     status: int | None = None
@@ -61,7 +72,7 @@ class Call:
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer with a whole body."""
         self.status = status
-        await self.http.respond(status, (*headers, *_ALLOW_ORIGIN, *self._named()), body)
+        await self.http.respond(status, (*headers, *self._common()), body)
 
     async def respond_error(self, error: InvalidRequestError, *headers: tuple[str, str]) -> None:
         """Answer that the request cannot be right."""
@@ -75,7 +86,7 @@ class Call:
     async def send_response(self, status: int, headers: Headers) -> None:
         """See `drive.Client`."""
         self.status = status
-        await self.http.send_response(status, (*headers, *_ALLOW_ORIGIN, *self._named()))
+        await self.http.send_response(status, (*headers, *self._common()))
 
     async def send_data(self, data: bytes) -> None:
         """See `drive.Client`."""
@@ -93,8 +104,14 @@ class Call:
         """See `drive.Client`."""
         self.http.unwatch()
 
-    def _named(self) -> Headers:
-        return (("x-request-id", self.identity),)
+    def _common(self) -> Headers:
+        milliseconds = math.ceil((trio.current_time() - self.started) * 1000)
+        return (
+            *_ALLOW_ORIGIN,
+            *_EXPOSE,
+            ("x-request-id", self.identity),
+            ("openai-processing-ms", str(milliseconds)),
+        )
 
 
 class App:
@@ -108,6 +125,7 @@ class App:
         models: The models.
         settings: For the exchanges.
         upstream: The far ends.
+        pictures: Gives what is done with pictures for a request with these headers.
         max_body_bytes: The longest body of a request.
     """
 
@@ -120,6 +138,7 @@ class App:
         models: ModelTable,
         settings: Settings,
         upstream: Upstream,
+        pictures: Callable[[Mapping[str, str]], Pictures],
         max_body_bytes: int,
     ) -> None:
         self._keys = keys
@@ -128,18 +147,18 @@ class App:
         self._models = models
         self._settings = settings
         self._upstream = upstream
+        self._pictures = pictures
         self._max_body_bytes = max_body_bytes
         self._log = get_logger()
         self.drives = Drives()
 
     async def __call__(self, http: HTTPRequest) -> None:
         """Answer one request, and log it."""
-        call = Call(http, str(uuid.uuid4()))
-        started = trio.current_time()
+        call = Call(http, _choose_identity(http), trio.current_time())
         try:
             await self._dispatch(call)
         finally:
-            self._report(call, trio.current_time() - started)
+            self._report(call, trio.current_time() - call.started)
 
     async def _dispatch(self, call: Call) -> None:
         http = call.http
@@ -148,13 +167,7 @@ class App:
             await self._preflight(call, route)
             return
         if route is None:
-            await call.respond_error(
-                InvalidRequestError(
-                    f"There is no {http.method[:20]} {http.path[:200]} here.",
-                    code="not_found",
-                    status=404,
-                )
-            )
+            await call.respond_error(_refuse_path(http))
             return
         method = "GET" if http.method == "HEAD" else http.method
         handler = route.methods.get(method)
@@ -217,6 +230,10 @@ class App:
     async def chat(self, call: Call) -> None:
         """A chat completion."""
         await self._exchange(call, DIALECTS["openai_chat"])
+
+    async def images(self, call: Call) -> None:
+        """Pictures for a prompt."""
+        await self._exchange(call, DIALECTS["openai_images"])
 
     async def list_credentials(self, call: Call) -> None:
         """All credentials, by fingerprint."""
@@ -285,6 +302,7 @@ class App:
         except InvalidRequestError as error:
             await call.respond_error(error)
             return
+        headers = call.http.headers.as_dict()
         exchange = Exchange(
             body,
             dialect=dialect,
@@ -292,9 +310,10 @@ class App:
             settings=self._settings,
             new_id=lambda: str(uuid.uuid4()),
             created=int(time.time()),
+            headers=headers,
         )
         del body
-        drive = Drive(exchange, call, self._upstream, credentials)
+        drive = Drive(exchange, call, self._upstream, credentials, self._pictures(headers))
         with self.drives.enlist(drive):
             call.summary = await drive.run()
 
@@ -326,12 +345,51 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/models", {"GET": App.list_models}),
     Route("/v1/models/{}", {"GET": App.show_model}),
     Route("/v1/chat/completions", {"POST": App.chat}),
+    Route("/v1/images/generations", {"POST": App.images}),
     Route("/get/tokens", {"GET": App.list_credentials}),
     Route("/add/token", {"POST": App.add_credential}),
     Route("/delete/token", {"POST": App.remove_credential}),
     Route("/enable/token", {"POST": App.enable_credential}),
 )
 """Each may also be asked for without `/v1`."""
+
+
+_ABSENT = {
+    "/completions": "legacy completions; use /v1/chat/completions",
+    "/responses": "the responses API; use /v1/chat/completions",
+    "/embeddings": "embeddings: Grok's web API makes none",
+    "/audio": "audio: Grok's web API takes and makes none",
+    "/moderations": "moderations: Grok's web API has none",
+    "/images/edits": "edits of pictures; attach the picture to a chat instead",
+    "/images/variations": "variations of pictures; attach the picture to a chat instead",
+    "/files": "files; send what is to be read with the message",
+    "/uploads": "uploads; send what is to be read with the message",
+    "/batches": "batches; send the requests one by one",
+    "/fine_tuning": "fine-tuning: the models are Grok's",
+    "/assistants": "assistants; use /v1/chat/completions",
+    "/threads": "threads; use /v1/chat/completions with the whole conversation",
+    "/vector_stores": "vector stores; send what is to be read with the message",
+    "/realtime": "the realtime API; use /v1/chat/completions with stream",
+}
+"""What OpenAI's API has and this one does not, by the beginning of the path, less `/v1`."""
+
+
+def _refuse_path(http: HTTPRequest) -> InvalidRequestError:
+    path = http.path.removeprefix("/v1")
+    for start, what in _ABSENT.items():
+        if path == start or path.startswith(f"{start}/"):
+            return InvalidRequestError(
+                f"This server does not have {what}.", code="not_supported", status=404
+            )
+    return InvalidRequestError(
+        f"There is no {http.method[:20]} {http.path[:200]} here.", code="not_found", status=404
+    )
+
+
+def _choose_identity(http: HTTPRequest) -> str:
+    """The client's own id of the request, where it gives a plain one."""
+    given = http.headers.get("x-request-id") or ""
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
 
 
 def _find(path: str) -> tuple[Route | None, str]:

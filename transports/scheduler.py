@@ -176,7 +176,10 @@ class Scheduler:
             )
 
     def _try(self, command: AcquireCredential) -> Lease | Refusal:
-        granted = self.pool.acquire(command.group, self.unix_now, command.exclude)
+        now = self.unix_now
+        granted = self.pool.acquire(command.group, now, command.exclude | command.avoid)
+        if command.avoid and not isinstance(granted, Lease):
+            granted = self.pool.acquire(command.group, now, command.exclude)
         if isinstance(granted, Lease):
             self.keep()
         else:

@@ -27,6 +27,7 @@ from grokproto.secret import Secret
 from .config import Config
 from .connection import ConnectionLimits
 from .logs import get_logger
+from .pictures import NoPictures
 from .routes import App
 from .scheduler import OwnCookie, Scheduler
 from .server import Listening, Server
@@ -182,6 +183,7 @@ async def run_server(
         models=models,
         settings=settings,
         upstream=upstream,
+        pictures=lambda _: NoPictures(),
         max_body_bytes=config.max_body_bytes,
     )
     server = Server(

@@ -7,6 +7,7 @@ secret.
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from grokproto.secret import Secret
 from .store import MEMORY
 
 T = TypeVar("T")
+E = TypeVar("E", bound=enum.Enum)
 
 
 class BadValueError(ValueError):
@@ -85,6 +87,24 @@ def read_one_of(*choices: str) -> Callable[[str], str]:
         return value
 
     return convert
+
+
+def read_some_of(kind: type[E]) -> Callable[[str], frozenset[E]]:
+    known = {str(member.value): member for member in kind}
+
+    def convert(text: str) -> frozenset[E]:
+        words = [word.strip().lower() for word in text.split(",") if word.strip()]
+        if words == ["none"]:
+            return frozenset()
+        if any(word not in known for word in words):
+            raise BadValueError(f"must be none, or some of {', '.join(known)}")
+        return frozenset(known[word] for word in words)
+
+    return convert
+
+
+def read_optional_base_url(text: str) -> str:
+    return read_base_url(text) if text.strip() else ""
 
 
 def read_base_url(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import Dialect
 from .openai_chat import OpenAIChat
+from .openai_images import OpenAIImages
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(),)}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), OpenAIImages())}
 """The dialects by name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ..answer import AnswerEvent, EndReason, Usage
@@ -39,13 +40,46 @@ class Encoder(Protocol):
         ...
 
 
+class Choices(Protocol):
+    """Renders several answers to one request for one client, as they come in no fixed order."""
+
+    headers: Headers
+    streaming: bool
+
+    def build_encoder(self, index: int) -> Encoder:
+        """For one of the answers. What its `finish` gives ends this answer only; it has no end for
+        one that fails."""
+        ...
+
+    def finish(self, answers: Sequence[bytes], usage: Usage) -> bytes:
+        """Render the clean end of all.
+
+        Args:
+            answers: For each, what its encoder gave; in a stream they have been sent.
+            usage: Of all.
+        """
+        ...
+
+    def fail(self, failure: Failure) -> bytes:
+        """See `Encoder.fail`."""
+        ...
+
+    def ping(self) -> bytes:
+        """See `Encoder.ping`."""
+        ...
+
+
 class Dialect(Protocol):
     """An API that clients speak."""
 
     name: str
 
-    def decode_request(self, body: bytes) -> ChatRequest:
-        """Read a request's body.
+    def decode_request(self, body: bytes, headers: Mapping[str, str]) -> ChatRequest:
+        """Read a request.
+
+        Args:
+            body: As it came.
+            headers: By names in lower case; a dialect reads those that it documents.
 
         Raises:
             InvalidRequestError: It cannot be right; says what, where, and what would be.
@@ -60,6 +94,10 @@ class Dialect(Protocol):
             identity: Unique for each answer; the dialect puts its own prefix before it.
             created: Unix time, seconds.
         """
+        ...
+
+    def build_choices(self, request: ChatRequest, identity: str, created: int) -> Choices:
+        """A fresh encoder for `request.choices` answers, where those are more than one."""
         ...
 
     def encode_invalid(self, error: InvalidRequestError) -> bytes:

@@ -6,79 +6,72 @@ error names the path of the part, as in `messages[2].content[0].image_url`.
 
 from __future__ import annotations
 
-import binascii
-import re
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
+from ..request import ChatRequest
+from ..settings import SearchFormat, ThinkingFormat
+from .openai_fields import (
+    decode_object,
+    name_type,
+    read_choice,
+    read_flag,
+    read_member,
+    read_whole,
+    wrong,
+)
+from .openai_messages import read_messages
+from .openai_params import list_ignored
 
-from ..errors import InvalidRequestError
-from ..request import ChatRequest, ImagePart, Part, Role, TextPart, Turn
+MAX_CHOICES = 8
+MAX_STOPS = 4
+MAX_STOP_LENGTH = 1000
 
-ROLES = {
-    "system": Role.SYSTEM,
-    "developer": Role.SYSTEM,
-    "user": Role.USER,
-    "assistant": Role.ASSISTANT,
-    "tool": Role.TOOL,
-    "function": Role.TOOL,
+THINKING_HEADER = "x-thinking-format"
+SEARCH_HEADER = "x-search-results"
+
+EFFORTS: dict[str, bool] = {
+    "none": False,
+    "minimal": False,
+    "low": True,
+    "medium": True,
+    "high": True,
+    "xhigh": True,
 }
-
-_BOM = b"\xef\xbb\xbf"
-_DATA_URI = re.compile(r"data:(image/[a-z0-9.+-]{1,40});base64,", re.IGNORECASE)
+"""`reasoning_effort`: whether the model shall think. Grok knows no degrees of it."""
 
 
-class _Body(msgspec.Struct):
-    model: Any = None
-    messages: Any = None
-    stream: Any = None
-    stream_options: Any = None
-    n: Any = None
-
-
-_decoder = msgspec.json.Decoder(_Body)
-
-
-def _wrong(path: str, problem: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{path} {problem}", param=path)
-
-
-def _name_type(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    return names.get(type(value), "null" if value is None else "a number")
-
-
-def decode_chat_request(body: bytes) -> ChatRequest:
+def decode_chat_request(body: bytes, headers: Mapping[str, str] | None = None) -> ChatRequest:
     """Read the body of `POST /v1/chat/completions`.
+
+    Args:
+        body: As it came.
+        headers: The request's, by names in lower case; fields of the body go before them.
 
     Raises:
         InvalidRequestError: It cannot be right.
     """
-    try:
-        fields = _decoder.decode(body.removeprefix(_BOM))
-    except msgspec.ValidationError:
-        raise InvalidRequestError("The body must be a JSON object.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise InvalidRequestError(f"The body is not JSON: {exc}.") from exc
-    except RecursionError:
-        raise InvalidRequestError("The body is nested too deeply.") from None
-    if not isinstance(fields.model, str) or not fields.model:
-        raise _wrong("model", "must be the name of a model.")
-    if fields.n not in (None, 1) or isinstance(fields.n, bool):
-        raise _wrong("n", "must be 1: one answer is made for each request.")
+    fields = decode_object(body)
+    effort = read_choice(fields.get("reasoning_effort"), "reasoning_effort", EFFORTS)
     return ChatRequest(
-        model=fields.model,
-        turns=_read_messages(fields.messages),
-        stream=_read_flag(fields.stream, "stream"),
-        include_usage=_read_include_usage(fields.stream_options),
+        model=read_model(fields.get("model")),
+        turns=read_messages(fields.get("messages")),
+        stream=read_flag(fields.get("stream"), "stream"),
+        include_usage=_read_include_usage(fields.get("stream_options")),
+        choices=read_whole(fields.get("n"), "n", 1, MAX_CHOICES) or 1,
+        stop=_read_stop(fields.get("stop")),
+        max_tokens=_read_max_tokens(fields),
+        thinks=None if effort is None else EFFORTS[effort],
+        thinking=_read_thinking(fields, headers or {}),
+        search=_read_search(fields, headers or {}),
+        ignored=list_ignored(fields),
     )
 
 
-def _read_flag(value: Any, path: str) -> bool:
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise _wrong(path, f"must be true or false, not {_name_type(value)}.")
+def read_model(value: Any) -> str:
+    """The name of a model."""
+    if not isinstance(value, str) or not value:
+        raise wrong("model", "must be the name of a model.")
     return value
 
 
@@ -86,66 +79,57 @@ def _read_include_usage(options: Any) -> bool:
     if options is None:
         return False
     if not isinstance(options, dict):
-        raise _wrong("stream_options", f"must be an object, not {_name_type(options)}.")
-    return _read_flag(options.get("include_usage"), "stream_options.include_usage")
+        raise wrong("stream_options", f"must be an object, not {name_type(options)}.")
+    return read_flag(options.get("include_usage"), "stream_options.include_usage")
 
 
-def _read_messages(messages: Any) -> tuple[Turn, ...]:
-    if not isinstance(messages, list):
-        raise _wrong("messages", f"must be a list of messages, not {_name_type(messages)}.")
-    if not messages:
-        raise _wrong("messages", "must hold at least one message.")
-    return tuple(_read_message(m, f"messages[{i}]") for i, m in enumerate(messages))
-
-
-def _read_message(message: Any, path: str) -> Turn:
-    if not isinstance(message, dict):
-        raise _wrong(path, f"must be an object, not {_name_type(message)}.")
-    role = message.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise _wrong(f"{path}.role", f"must be one of {', '.join(ROLES)}.")
-    return Turn(ROLES[role], _read_content(message.get("content"), f"{path}.content"))
-
-
-def _read_content(content: Any, path: str) -> tuple[Part, ...]:
-    if content is None:
+def _read_stop(value: Any) -> tuple[str, ...]:
+    if value is None:
         return ()
-    if isinstance(content, str):
-        return (TextPart(content),)
-    if not isinstance(content, list):
-        raise _wrong(path, f"must be a string or a list of parts, not {_name_type(content)}.")
-    return tuple(_read_part(part, f"{path}[{i}]") for i, part in enumerate(content))
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list):
+        raise wrong("stop", f"must be a string or a list of strings, not {name_type(value)}.")
+    if len(stops) > MAX_STOPS:
+        raise wrong("stop", f"may hold at most {MAX_STOPS} strings, not {len(stops)}.")
+    for index, stop in enumerate(stops):
+        path = "stop" if stops is not value else f"stop[{index}]"
+        if not isinstance(stop, str):
+            raise wrong(path, f"must be a string, not {name_type(stop)}.")
+        if len(stop) > MAX_STOP_LENGTH:
+            raise wrong(path, f"may be at most {MAX_STOP_LENGTH} characters long.")
+        if not stop and stops is value:
+            raise wrong(path, "must not be empty.")
+    return tuple(stop for stop in stops if stop)
 
 
-def _read_part(part: Any, path: str) -> Part:
-    if isinstance(part, str):
-        return TextPart(part)
-    if not isinstance(part, dict):
-        raise _wrong(path, f"must be an object, not {_name_type(part)}.")
-    match part.get("type"):
-        case "text" | "refusal" as kind:
-            text = part.get(kind)
-            if not isinstance(text, str):
-                raise _wrong(f"{path}.{kind}", f"must be a string, not {_name_type(text)}.")
-            return TextPart(text)
-        case "image_url":
-            return _read_image(part.get("image_url"), f"{path}.image_url")
-    raise _wrong(f"{path}.type", "must be text or image_url.")
+def _read_max_tokens(fields: Mapping[str, Any]) -> int | None:
+    names = ("max_completion_tokens", "max_tokens")
+    limits = [read_whole(fields.get(name), name, 1) for name in names]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _read_image(image: Any, path: str) -> ImagePart:
-    if isinstance(image, dict):
-        image = image.get("url")
-        path = f"{path}.url"
-    if not isinstance(image, str):
-        raise _wrong(path, f"must be a string, not {_name_type(image)}.")
-    found = _DATA_URI.match(image)
-    if found is None:
-        raise _wrong(path, "must be a picture as a data URI: data:image/png;base64,...")
-    content = image[found.end() :]
-    try:
-        if not binascii.a2b_base64(content, strict_mode=True):
-            raise _wrong(path, "holds no picture: there is nothing behind the comma.")
-    except ValueError:
-        raise _wrong(path, "is not valid base64.") from None
-    return ImagePart(content, found[1].lower())
+def _read_thinking(fields: Mapping[str, Any], headers: Mapping[str, str]) -> ThinkingFormat | None:
+    value = fields.get("thinking_format")
+    if value is None and headers.get(THINKING_HEADER):
+        return read_member(headers[THINKING_HEADER].strip(), THINKING_HEADER, ThinkingFormat)
+    return read_member(value, "thinking_format", ThinkingFormat)
+
+
+def _read_search(
+    fields: Mapping[str, Any], headers: Mapping[str, str]
+) -> frozenset[SearchFormat] | None:
+    value, path = fields.get("search_results"), "search_results"
+    if value is None:
+        value, path = headers.get(SEARCH_HEADER) or None, SEARCH_HEADER
+    if value is None:
+        return None
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, list):
+        raise wrong(path, f"must be a string or a list of strings, not {name_type(value)}.")
+    named = [word.strip() if isinstance(word, str) else word for word in words]
+    if named == ["none"]:
+        return frozenset()
+    known = {each.value: each for each in SearchFormat}
+    if any(not isinstance(word, str) or word not in known for word in named):
+        raise wrong(path, f"must be none, or some of {', '.join(known)}.")
+    return frozenset(known[word] for word in named)

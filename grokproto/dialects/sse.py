@@ -20,3 +20,8 @@ HEADERS = (
 def encode_data(payload: bytes) -> bytes:
     """One event. `payload` must not hold a line feed; JSON on one line never does."""
     return b"data: " + payload + b"\n\n"
+
+
+def encode_event(name: str, payload: bytes) -> bytes:
+    """One event with a name, which is plain ASCII."""
+    return b"event: " + name.encode("ascii") + b"\n" + encode_data(payload)

@@ -7,28 +7,32 @@ is repeated as a whole, with another credential, or not at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from .. import answer
-from ..commands import UpstreamRequest
+from ..commands import StorePicture, UpstreamRequest
+from ..cuts import build_cuts
 from ..dialects.base import Encoder
 from ..errors import RemoteProtocolError
-from ..events import EndOfMessage, ResponseReceived
+from ..events import EndOfMessage, PictureStored, ResponseReceived
 from ..failures import Failure, FailureKind
-from ..filters import build_filters, run_filters
+from ..filters import Filter, build_filters, run_filters
 from ..grok import calls
 from ..grok.payload import build_payload
 from ..grok.reader import NEED_DATA, AnswerReader
 from ..grok.refusals import MAX_ERROR_BODY, read_refusal
 from ..images import hosts
-from ..images.media import markdown_image, sniff_media_type, to_data_uri
 from ..lease import Lease
-from ..models import Model
-from ..prompt import Prompt
-from ..settings import Settings
+from ..media import sniff_media_type, to_base64, to_data_uri
+from ..prompt import MAX_ATTACHMENTS
+from ..request import Attachment, FilePart
+from ..settings import ImageMode, LongInput, Settings
 from ..states import State
 from ..usage import TokenCounter
 from .holdings import Holdings, Steps
+from .plan import Plan
 from .reply import Reply
 from .upstream import Upstream
 
@@ -40,19 +44,15 @@ _DOWNLOADS = 2
 """Tries at fetching one picture. The answer is there and has cost a call; it is worth a second."""
 
 
-@attrs.frozen
-class Question:
-    """What is asked in every attempt, with whatever credential."""
-
-    model: Model
-    prompt: Prompt
+HISTORY_FILE = "conversation.txt"
+_POINTER = f"What we said before this is in the attached file {HISTORY_FILE}.\n\n"
 
 
 class Attempt:
     """One attempt. `run` tells what went wrong, or how the answer ended.
 
     Args:
-        question: What is asked.
+        plan: What is asked.
         lease: The credential it is asked with.
         encoder: A fresh one.
         settings: The operator's.
@@ -64,7 +64,7 @@ class Attempt:
 
     def __init__(
         self,
-        question: Question,
+        plan: Plan,
         lease: Lease,
         encoder: Encoder,
         settings: Settings,
@@ -73,7 +73,7 @@ class Attempt:
         reply: Reply,
         upstream: Upstream,
     ) -> None:
-        self._question = question
+        self._plan = plan
         self._lease = lease
         self._encoder = encoder
         self._settings = settings
@@ -81,23 +81,32 @@ class Attempt:
         self._holdings = holdings
         self._reply = reply
         self._upstream = upstream
-        self._filters = build_filters(settings)
+        request = plan.request
+        self._cuts: Sequence[Filter] = build_cuts(request.stop, request.max_tokens)
+        self._filters: Sequence[Filter] = ()
+        if request.drawing is None:
+            self._filters = build_filters(
+                request.thinking or settings.thinking, request.search or frozenset()
+            )
         self._pictures: list[str] = []
-        self._text_given = False
         self.content_tokens = TokenCounter()
         self.reasoning_tokens = TokenCounter()
 
     def run(self) -> Steps[answer.EndReason | Failure]:
         """Ask, and pass the answer on; end neither the reply nor the lease."""
-        file_ids = yield from self._upload_pictures()
+        file_ids = yield from self._upload_attachments()
         if isinstance(file_ids, Failure):
             return file_ids
+        message = yield from self._shorten(file_ids)
+        if isinstance(message, Failure):
+            return message
         self._holdings.enter(State.ASKING)
         payload = build_payload(
-            self._question.model,
-            self._question.prompt.message,
+            self._plan.model,
+            message,
             file_ids=file_ids,
             temporary=self._settings.temporary,
+            pictures=0 if self._plan.request.drawing is None else self._plan.request.drawing.count,
         )
         request = calls.build_conversation(self._settings, self._lease, self._request_id, payload)
         self._holdings.asked = True
@@ -111,6 +120,11 @@ class Attempt:
         ended = yield from self._read_answer()
         if isinstance(ended, Failure):
             return ended
+        drawing = self._plan.request.drawing
+        if drawing is not None:
+            del self._pictures[drawing.count :]
+            if not self._pictures:
+                return _drew_nothing(ended)
         for address in self._pictures:
             failure = yield from self._give_picture(address)
             if failure is not None:
@@ -124,37 +138,61 @@ class Attempt:
             body = b""  # the status says enough
         return read_refusal(response.status, dict(response.headers), body)
 
-    # Pictures in
+    # Files in
 
-    def _upload_pictures(self) -> Steps[list[str] | Failure]:
+    def _upload_attachments(self) -> Steps[list[str] | Failure]:
         file_ids: list[str] = []
-        for picture in self._question.prompt.images:
-            self._holdings.enter(State.UPLOADING)
-            request = calls.build_upload(self._settings, self._lease, self._request_id, picture)
-            whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
-            if not isinstance(whole, Failure) and whole.status == 404:
-                request = calls.build_upload(
-                    self._settings, self._lease, self._request_id, picture, rpc=True
-                )
-                whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
-            if isinstance(whole, Failure):
-                return whole
-            if not 200 <= whole.status < 300:
-                failure = read_refusal(whole.status, whole.headers, whole.body)
-                if whole.status in (400, 413, 415, 422) and failure.kind is FailureKind.UPSTREAM:
-                    return attrs.evolve(
-                        failure,
-                        kind=FailureKind.REJECTED,
-                        message=f"Grok did not take the picture: {failure.message}",
-                    )
-                return failure
-            try:
-                file_ids.append(calls.read_upload(whole.body))
-            except RemoteProtocolError as exc:
-                return Failure(
-                    FailureKind.UPSTREAM, f"Grok took the picture, but {exc}; try again later."
-                )
+        for attachment in self._plan.prompt.attachments:
+            uploaded = yield from self._upload(attachment)
+            if isinstance(uploaded, Failure):
+                return uploaded
+            file_ids.append(uploaded)
         return file_ids
+
+    def _shorten(self, file_ids: list[str]) -> Steps[str | Failure]:
+        """The message; where it is too long, what is older goes up as a file."""
+        prompt, settings = self._plan.prompt, self._settings
+        if (
+            settings.long_input is not LongInput.FILE
+            or len(prompt.message) <= settings.long_input_chars
+            or not prompt.older
+            or len(file_ids) >= MAX_ATTACHMENTS
+        ):
+            return prompt.message
+        content = to_base64(prompt.older.encode("utf-8", "replace"))
+        uploaded = yield from self._upload(FilePart(content, HISTORY_FILE))
+        if isinstance(uploaded, Failure):
+            return prompt.message if uploaded.kind is FailureKind.REJECTED else uploaded
+        file_ids.append(uploaded)
+        return _POINTER + prompt.question
+
+    def _upload(self, file: Attachment) -> Steps[str | Failure]:
+        self._holdings.enter(State.UPLOADING)
+        request = calls.build_upload(self._settings, self._lease, self._request_id, file)
+        whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
+        if not isinstance(whole, Failure) and whole.status == 404:
+            request = calls.build_upload(
+                self._settings, self._lease, self._request_id, file, rpc=True
+            )
+            whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
+        if isinstance(whole, Failure):
+            return whole
+        what = "file" if isinstance(file, FilePart) else "picture"
+        if not 200 <= whole.status < 300:
+            failure = read_refusal(whole.status, whole.headers, whole.body)
+            if whole.status in (400, 413, 415, 422) and failure.kind is FailureKind.UPSTREAM:
+                return attrs.evolve(
+                    failure,
+                    kind=FailureKind.REJECTED,
+                    message=f"Grok did not take the {what}: {failure.message}",
+                )
+            return failure
+        try:
+            return calls.read_upload(whole.body)
+        except RemoteProtocolError as exc:
+            return Failure(
+                FailureKind.UPSTREAM, f"Grok took the {what}, but {exc}; try again later."
+            )
 
     # The answer
 
@@ -196,23 +234,23 @@ class Attempt:
         """Pass on all that the reader has; what one read caused goes out in one piece."""
         pieces: list[bytes] = []
         ended: answer.EndReason | Failure | None = None
-        while (event := reader.next_event()) is not NEED_DATA:
-            match event:
-                case answer.Text(text):
-                    self.content_tokens.add(text)
-                    self._text_given = True
-                case answer.Reasoning(text):
-                    self.reasoning_tokens.add(text)
-                case answer.Image(address):
-                    self._pictures.append(address)
-                    continue
-                case answer.Ended(reason):
-                    ended = reason
-                    continue  # pictures may follow
-                case answer.Failed(failure):
-                    ended = failure
-            for shown in run_filters(self._filters, event):
-                pieces.append(self._encoder.encode(shown))
+        while ended is None and (read := reader.next_event()) is not NEED_DATA:
+            for event in run_filters(self._cuts, read) if self._cuts else (read,):
+                match event:
+                    case answer.Text(text):
+                        self.content_tokens.add(text)
+                    case answer.Reasoning(text):
+                        self.reasoning_tokens.add(text)
+                    case answer.Image(address):
+                        self._pictures.append(address)
+                        continue
+                    case answer.Ended(reason):
+                        ended = reason
+                        continue  # pictures may follow
+                    case answer.Failed(failure):
+                        ended = failure
+                for shown in run_filters(self._filters, event):
+                    pieces.append(self._encoder.encode(shown))
         data = b"".join(pieces)
         if data:
             yield from self._reply.send(data)
@@ -226,16 +264,21 @@ class Attempt:
     # Pictures out
 
     def _give_picture(self, address: str) -> Steps[Failure | None]:
+        drawing = self._plan.request.drawing
+        as_data = drawing is not None and drawing.as_data
         if address.startswith(("http://", "https://", "data:")):
-            link = address  # another host's: the client may fetch it, we never do
+            if as_data:
+                return _no_picture("The picture is not where Grok keeps its pictures")
+            picture = answer.Picture(address)  # another host's: the client may fetch it
+        elif self._settings.image_mode is ImageMode.UPSTREAM and not as_data:
+            picture = answer.Picture(f"{self._settings.assets_url}/{address}")
         else:
             fetched = yield from self._fetch(address)
             if isinstance(fetched, Failure):
                 return fetched
-            link = yield from self._host(fetched)
-        gap = "\n\n" if self._text_given else ""
-        self._text_given = True
-        yield from self._give(answer.Text(gap + markdown_image(link)))
+            link = "" if as_data else (yield from self._host(fetched))
+            picture = answer.Picture(link, fetched)
+        yield from self._give(picture)
         return None
 
     def _fetch(self, address: str) -> Steps[bytes | Failure]:
@@ -263,7 +306,13 @@ class Attempt:
     def _host(self, picture: bytes) -> Steps[str]:
         media_type = sniff_media_type(picture)
         assert media_type is not None
-        for host in self._settings.image_hosts:
+        mode = self._settings.image_mode
+        if mode is ImageMode.LOCAL:
+            self._holdings.enter(State.HOSTING)
+            stored = yield StorePicture(picture, media_type)
+            if isinstance(stored, PictureStored):
+                return stored.url
+        for host in self._settings.image_hosts if mode is ImageMode.HOST else ():
             self._holdings.enter(State.HOSTING)
             request: UpstreamRequest = hosts.build_upload(host, picture, media_type)
             whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
@@ -281,3 +330,11 @@ def _is_stream(response: ResponseReceived) -> bool:
 
 def _no_picture(why: str) -> Failure:
     return Failure(FailureKind.UPSTREAM, f"{why}; try again.")
+
+
+def _drew_nothing(reason: answer.EndReason) -> Failure:
+    if reason is answer.EndReason.MODERATED:
+        what = "Grok's moderation held back what it drew"
+    else:
+        what = "Grok answered in words and drew nothing"
+    return Failure(FailureKind.REJECTED, f"{what}; try another prompt.")

@@ -1,33 +1,30 @@
-"""From the client's body to the end of its answer: acquire, attempt, fail over, finish."""
+"""From the client's body to the end of its response: plan, retrieve, answer or divide, finish."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import attrs
 
-from ..answer import EndReason, Usage
-from ..commands import AcquireCredential, Finish, Summary, Wait
-from ..dialects.base import Dialect
-from ..errors import InvalidRequestError, RemoteProtocolError
-from ..events import CredentialAcquired, NoCredential
-from ..failures import POLICIES, Failure, FailureKind, Retry
-from ..grok import calls
-from ..grok.refusals import MAX_ERROR_BODY, read_refusal
-from ..lease import Lease, Outcome, Quota
-from ..models import Model, ModelTable
-from ..prompt import build_prompt
-from ..request import ChatRequest
+from ..answer import Usage
+from ..commands import Branch, FetchPicture, Finish, Fork, Summary
+from ..dialects.base import Choices, Dialect, Encoder
+from ..errors import InvalidRequestError
+from ..events import PictureRefused
+from ..failures import Failure, FailureKind
+from ..media import sniff_media_type, to_base64
+from ..models import ModelTable
+from ..request import Attachment, ImageLink, ImagePart
 from ..settings import Settings
 from ..states import State
-from ..usage import estimate_tokens
-from .attempt import Attempt, Question
+from .answering import Answering
+from .choices import Join
 from .holdings import Holdings, Steps
+from .plan import Plan, read_plan
 from .reply import Reply
-from .upstream import Upstream
 
-_BUSY_PAUSE = 0.25
-"""Seconds between two questions to a pool whose host does not wait in line."""
+IGNORED_HEADER = "x-grokproto-ignored"
 
 
 @attrs.frozen
@@ -41,41 +38,62 @@ class Context:
     """Makes a fresh unique id, such as a random UUID."""
     created: int
     """Unix time, seconds."""
+    headers: Mapping[str, str]
+    """The client's, by names in lower case."""
 
 
 class Flow:
     """The whole of one request, as one generator."""
 
-    def __init__(self, body: bytes, context: Context, holdings: Holdings) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        context: Context,
+        holdings: Holdings,
+        build_branch: Callable[[Context, Plan, Callable[[], Encoder], set[str]], Branch],
+    ) -> None:
         self._body = body
         self._context = context
-        self._settings = context.settings
         self._holdings = holdings
+        self._build_branch = build_branch
         self._reply = Reply(context.dialect, holdings, context.settings)
-        self._upstream = Upstream(context.settings, holdings, self._reply)
+        self._plan: Plan | None = None
         self._failure: Failure | None = None
-        self._attempts = 0
-        self._tried: list[str] = []
-        self._model: str | None = None
-        self._prompt_tokens = 0
-        self._attempt: Attempt | None = None
-        """The last one."""
+        self._answering: Answering | None = None
+        self._join: Join | None = None
 
     def run(self) -> Steps[None]:
         """Everything up to what is still owed; `finish` comes after it."""
+        context = self._context
         try:
-            request = self._context.dialect.decode_request(self._body)
-            model = self._context.models.find(request.model)
-            self._model = request.model
-            prompt = build_prompt(request.turns, last_turn_only=model.last_turn_only)
+            plan = read_plan(
+                self._body, context.headers, context.dialect, context.models, context.settings
+            )
+            self._plan = plan
+            plan = yield from self._retrieve(plan)
         except InvalidRequestError as error:
             self._holdings.enter(State.ANSWERING)
             yield from self._reply.refuse(error)
             return
         finally:
             self._body = b""  # it may be large, and the answer may be long
-        self._holdings.enter(State.ACQUIRING)
-        yield from self._converse(request, Question(model, prompt))
+        if plan.request.ignored:
+            self._reply.notes = ((IGNORED_HEADER, ", ".join(plan.request.ignored)),)
+        identity = context.new_id()
+        if plan.request.choices > 1:
+            choices = context.dialect.build_choices(plan.request, identity, context.created)
+            yield from self._divide(plan, choices)
+            return
+        self._answering = Answering(
+            plan,
+            lambda: context.dialect.build_encoder(plan.request, identity, context.created),
+            context.settings,
+            context.new_id,
+            self._holdings,
+            self._reply,
+        )
+        yield from self._answering.run()
+        self._failure = self._answering.failure
 
     def stop(self) -> Steps[None]:
         """Instead of the rest of `run`: tell the client that the server stops."""
@@ -87,147 +105,103 @@ class Flow:
 
     def finish(self, *, client_closed: bool = False) -> Finish:
         """The last command."""
+        work = self._answering or self._join
+        usage = Usage(0, 0) if work is None else work.usage
         return Finish(
             Summary(
-                model=self._model,
+                model=None if self._plan is None else self._plan.request.model,
                 status=self._reply.status,
                 failure=self._failure,
-                attempts=self._attempts,
-                credential=self._tried[-1] if self._tried else None,
-                prompt_tokens=self._usage.prompt_tokens,
-                completion_tokens=self._usage.completion_tokens,
+                attempts=0 if work is None else work.attempts,
+                credential=None if work is None else work.credential,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                reasoning_tokens=usage.reasoning_tokens,
                 client_closed=client_closed,
             )
         )
 
-    @property
-    def _usage(self) -> Usage:
-        """What the last attempt has cost so far."""
-        if self._attempt is None:
-            return Usage(self._prompt_tokens, 0)
-        reasoning = self._attempt.reasoning_tokens.tokens
-        completion = reasoning + self._attempt.content_tokens.tokens
-        return Usage(self._prompt_tokens, completion, reasoning)
+    def _retrieve(self, plan: Plan) -> Steps[Plan]:
+        """Fetch the pictures that the client has linked to.
 
-    # Attempts
+        Raises:
+            InvalidRequestError: One cannot be had.
+        """
+        if not plan.links:
+            return plan
+        attachments: list[Attachment] = []
+        for attachment in plan.prompt.attachments:
+            if isinstance(attachment, ImageLink):
+                attachments.append((yield from self._fetch(attachment)))
+            else:
+                attachments.append(attachment)
+        prompt = attrs.evolve(plan.prompt, attachments=tuple(attachments))
+        return attrs.evolve(plan, prompt=prompt)
 
-    def _converse(self, request: ChatRequest, question: Question) -> Steps[None]:
-        identity = self._context.new_id()
-        self._prompt_tokens = estimate_tokens(question.prompt.message)
-        faults = 0
-        """Failures that were not the credential's."""
-        while True:
-            encoder = self._context.dialect.build_encoder(request, identity, self._context.created)
-            self._reply.begin(encoder)
-            lease = yield from self._acquire(question.model)
-            if isinstance(lease, Failure):
-                self._failure = _choose(self._failure, lease)
-                break
-            self._attempts += 1
-            self._attempt = Attempt(
-                question,
-                lease,
-                encoder,
-                self._settings,
-                self._context.new_id(),
-                self._holdings,
-                self._reply,
-                self._upstream,
-            )
-            ended = yield from self._attempt.run()
-            if not isinstance(ended, Failure):
-                self._failure = None
-                yield from self._complete(ended, lease, question.model)
-                return
-            self._failure = ended
-            yield from self._holdings.close()
-            retry = POLICIES[ended.kind].retry
-            faults += retry is Retry.ONCE
-            yield from self._give_back(ended, lease, question.model)
-            if (
-                self._reply.content_sent
-                or self._attempts >= self._settings.max_attempts
-                or retry is Retry.NEVER
-                or faults > 1
-            ):
-                break
-            self._holdings.enter(State.ACQUIRING)
-        self._holdings.enter(State.ANSWERING)
-        yield from self._reply.fail(self._failure)
-
-    def _acquire(self, model: Model) -> Steps[Lease | Failure]:
-        deadline = self._holdings.now + self._settings.acquire_wait
-        while True:
-            patience = min(deadline, self._reply.next_ping)
-            event = yield AcquireCredential(model.group, patience, frozenset(self._tried))
-            if isinstance(event, CredentialAcquired):
-                self._holdings.lease = event.lease
-                self._tried.append(event.lease.credential)
-                return event.lease
-            assert isinstance(event, NoCredential)
-            yield from self._reply.ping()
-            now = self._holdings.now
-            again = now + event.retry_after if event.retry_after is not None else None
-            if event.busy and now < deadline:
-                if now >= patience:
-                    continue
-                again = min(now + _BUSY_PAUSE, deadline)  # the host does not wait in line
-            if again is None or again > deadline or again == now:
-                kind = (
-                    FailureKind.NO_CREDENTIAL
-                    if again is not None or event.busy
-                    else (FailureKind.MISCONFIGURED)
-                )
-                return Failure(kind, event.message, retry_after=event.retry_after)
-            self._holdings.enter(State.WAITING)
-            while self._holdings.now < again:
-                yield Wait(min(again, self._reply.next_ping))
-                yield from self._reply.ping()
-            self._holdings.enter(State.ACQUIRING)
-
-    def _give_back(self, failure: Failure, lease: Lease, model: Model) -> Steps[None]:
-        """Return the lease of a failed attempt."""
-        outcome = POLICIES[failure.kind].outcome
-        if outcome is Outcome.REFUSED:
-            self._holdings.enter(State.CHECKING)
-            answer = yield from self._ask_quota(lease, model)
-            if not (isinstance(answer, Failure) and answer.kind is FailureKind.UNAUTHORIZED):
-                outcome = Outcome.UNUSED  # said once and not again: no ground to write it off
-        if outcome is Outcome.UNUSED and self._holdings.answered:
-            outcome = Outcome.SERVED  # it broke off, but Grok has counted it
-        elif outcome is Outcome.SERVED and not self._holdings.asked:
-            outcome = Outcome.UNUSED  # it did not come to the question
-        yield from self._holdings.release(outcome, failure)
-
-    def _complete(self, reason: EndReason, lease: Lease, model: Model) -> Steps[None]:
-        """End a complete answer; ask about the quota when nobody waits for us any more."""
-        self._holdings.enter(State.ANSWERING)
-        yield from self._reply.finish(reason, self._usage)
-        quota: Quota | Failure | None = None
-        if lease.wants_quota and self._settings.quota_probe:
-            self._holdings.enter(State.CHECKING)
-            quota = yield from self._ask_quota(lease, model)
-        yield from self._holdings.release(
-            Outcome.SERVED, quota=quota if isinstance(quota, Quota) else None
+    def _fetch(self, link: ImageLink) -> Steps[ImagePart]:
+        self._holdings.enter(State.RETRIEVING)
+        event = yield FetchPicture(link.url, self._context.settings.fetch_timeout)
+        if isinstance(event, PictureRefused):
+            reason = event.reason
+        else:
+            media_type = sniff_media_type(event.data)
+            if media_type is not None:
+                return ImagePart(to_base64(event.data), media_type)
+            reason = "what is there is no PNG, JPEG, WebP or GIF picture"
+        raise InvalidRequestError(
+            f"{link.path}: the picture could not be fetched: {reason}.",
+            param=link.path,
+            code="invalid_image_url",
         )
 
-    def _ask_quota(self, lease: Lease, model: Model) -> Steps[Quota | Failure | None]:
-        request = calls.build_rate_limits(self._settings, lease, self._context.new_id(), model)
-        whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
-        if isinstance(whole, Failure):
-            return whole
-        if whole.status != 200:
-            return read_refusal(whole.status, whole.headers, whole.body)
-        try:
-            return calls.read_rate_limits(whole.body)
-        except RemoteProtocolError:
-            return None  # it was a question beside the point; nobody waits for its answer
+    def _divide(self, plan: Plan, choices: Choices) -> Steps[None]:
+        """Make several answers, each in an exchange of its own."""
+        number = plan.request.choices
+        self._reply.begin(choices)
+        self._join = Join(choices, self._reply, number)
+        self._holdings.enter(State.DIVIDED)
+        used: set[str] = set()
+        branches = [
+            self._build_branch(self._context, plan, partial(choices.build_encoder, index), used)
+            for index in range(number)
+        ]
+        yield Fork(tuple(branches), self._join)
+        self._holdings.enter(State.ANSWERING)
+        self._failure = self._join.failure
+        if self._failure is None:
+            yield from self._reply.finish(self._join.finish())
+        else:
+            yield from self._reply.fail(self._failure)
 
 
-def _choose(earlier: Failure | None, now: Failure) -> Failure:
-    """What to tell the client when a credential failed and there is no other one."""
-    if earlier is None:
-        return now
-    if earlier.kind is FailureKind.RATE_LIMITED:
-        return now if now.retry_after is not None else earlier
-    return earlier
+class BranchFlow:
+    """One of several answers: no request to read, and no end of the response to send."""
+
+    def __init__(self, answering: Answering, reply: Reply) -> None:
+        self._answering = answering
+        self._reply = reply
+
+    def run(self) -> Steps[None]:
+        """See `Flow.run`."""
+        yield from self._answering.run()
+
+    def stop(self) -> Steps[None]:
+        """See `Flow.stop`; the client is told for all branches at once."""
+        return
+        yield
+
+    def finish(self, *, client_closed: bool = False) -> Finish:
+        """See `Flow.finish`."""
+        answering = self._answering
+        return Finish(
+            Summary(
+                status=self._reply.status,
+                failure=answering.failure,
+                attempts=answering.attempts,
+                credential=answering.credential,
+                prompt_tokens=answering.usage.prompt_tokens,
+                completion_tokens=answering.usage.completion_tokens,
+                reasoning_tokens=answering.usage.reasoning_tokens,
+                client_closed=client_closed,
+            )
+        )

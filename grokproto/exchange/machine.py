@@ -18,48 +18,33 @@ A host that must drop an exchange before that calls `abandon` and carries out wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..commands import CleanupCommand, Command
-from ..dialects.base import Dialect
+from ..dialects.base import Dialect, Encoder
 from ..errors import LocalProtocolError
 from ..events import ClientClosed, Event, ServerStopping, Start
 from ..models import ModelTable
 from ..settings import Settings
 from ..states import REPLIES, State
-from .flow import Context, Flow
+from .answering import Answering
+from .flow import BranchFlow, Context, Flow
 from .holdings import Holdings, Steps
+from .plan import Plan
+from .reply import Reply
 
 
-class Exchange:
-    """One client request, decided step by step.
+class _Alternation:
+    """The rules, for whatever flow.
 
     It never raises for what the client or Grok does: it answers that. It raises
     `LocalProtocolError` where its host breaks the rules above, before anything changes.
-
-    Args:
-        body: The request's body, as the client sent it.
-        dialect: The API that the client speaks.
-        models: The models that it may name.
-        settings: The operator's.
-        new_id: Makes a fresh unique id, such as a random UUID.
-        created: Unix time, seconds; the answer says when it was made.
     """
 
-    def __init__(
-        self,
-        body: bytes,
-        *,
-        dialect: Dialect,
-        models: ModelTable,
-        settings: Settings,
-        new_id: Callable[[], str],
-        created: int,
-    ) -> None:
-        self._holdings = Holdings()
-        context = Context(dialect, models, settings, new_id, created)
-        self._flow = Flow(body, context, self._holdings)
-        self._steps: Steps[None] = self._flow.run()
+    def __init__(self, flow: Flow | BranchFlow, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._flow = flow
+        self._steps: Steps[None] = flow.run()
         self._command: Command | None = None
         self._client_closed = False
 
@@ -140,3 +125,46 @@ class Exchange:
     def _wind_up(self) -> Steps[None]:
         yield from self._clean_up()
         yield from self._flow.stop()
+
+
+class Exchange(_Alternation):
+    """One client request, decided step by step.
+
+    It never raises for what the client or Grok does: it answers that. It raises
+    `LocalProtocolError` where its host breaks the rules above, before anything changes.
+
+    Args:
+        body: The request's body, as the client sent it.
+        dialect: The API that the client speaks.
+        models: The models that it may name.
+        settings: The operator's.
+        new_id: Makes a fresh unique id, such as a random UUID.
+        created: Unix time, seconds; the answer says when it was made.
+        headers: The request's, by names in lower case. Those that the dialect documents are read.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        *,
+        dialect: Dialect,
+        models: ModelTable,
+        settings: Settings,
+        new_id: Callable[[], str],
+        created: int,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        holdings = Holdings()
+        context = Context(dialect, models, settings, new_id, created, headers or {})
+        super().__init__(Flow(body, context, holdings, _build_branch), holdings)
+
+
+def _build_branch(
+    context: Context, plan: Plan, build_encoder: Callable[[], Encoder], used: set[str]
+) -> _Alternation:
+    holdings = Holdings()
+    reply = Reply(context.dialect, holdings, context.settings)
+    answering = Answering(
+        plan, build_encoder, context.settings, context.new_id, holdings, reply, used
+    )
+    return _Alternation(BranchFlow(answering, reply), holdings)

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import math
 
-from ..answer import EndReason, Usage
 from ..commands import EndResponse, SendData, SendResponse
-from ..dialects.base import Dialect, Encoder, Headers
+from ..dialects.base import Choices, Dialect, Encoder, Headers
 from ..errors import InvalidRequestError
-from ..failures import POLICIES, Failure, FailureKind
+from ..failures import POLICIES, Failure, FailureKind, should_retry
 from ..settings import Settings
 from .holdings import Holdings, Steps
 
@@ -37,15 +36,17 @@ class Reply:
         self._holdings = holdings
         self._ping_interval = settings.ping_interval
         self._own_cookie = settings.own_cookie
-        self._encoder: Encoder | None = None
+        self._encoder: Encoder | Choices | None = None
         self._last_sent = 0.0
         self.status: int | None = None
         """The status that the client was sent."""
         self.content_sent = False
         """The client has seen a part of an answer."""
         self.ended = False
+        self.notes: Headers = ()
+        """Headers that tell of what became of the request; sent with every status."""
 
-    def begin(self, encoder: Encoder) -> None:
+    def begin(self, encoder: Encoder | Choices) -> None:
         """A fresh attempt begins, whose answer `encoder` renders."""
         assert not self.content_sent
         if self._encoder is None:
@@ -75,14 +76,9 @@ class Reply:
         self.content_sent = True
         yield from self._send(data)
 
-    def finish(self, reason: EndReason, usage: Usage) -> Steps[None]:
-        """End a complete answer."""
-        assert self._encoder is not None
-        data = self._encoder.finish(reason, usage)
-        if self.status is None:
-            yield from self._send_head(200, self._encoder.headers)
-        self.content_sent = True
-        yield from self._send(data)
+    def finish(self, data: bytes) -> Steps[None]:
+        """End a complete answer, with the last of it."""
+        yield from self.send(data)
         yield from self._end()
 
     def fail(self, failure: Failure) -> Steps[None]:
@@ -91,7 +87,7 @@ class Reply:
             assert self._encoder is not None
             yield from self._send(self._encoder.fail(failure))
         else:
-            headers = _JSON
+            headers = (*_JSON, ("x-should-retry", "true" if should_retry(failure) else "false"))
             if failure.retry_after is not None:
                 headers = (*headers, ("retry-after", str(math.ceil(failure.retry_after))))
             yield from self._send_head(self._choose_status(failure), headers)
@@ -104,17 +100,18 @@ class Reply:
         return POLICIES[failure.kind].status
 
     def refuse(self, error: InvalidRequestError) -> Steps[None]:
-        """End with an error of the client's."""
+        """End with an error of the client's. Nothing has been sent before."""
         yield from self._send_head(error.status, _JSON)
         yield from self._send(self._dialect.encode_invalid(error))
         yield from self._end()
 
     def _send_head(self, status: int, headers: Headers) -> Steps[None]:
         self.status = status
-        yield SendResponse(status, headers)
+        yield SendResponse(status, (*headers, *self.notes))
 
     def _send(self, data: bytes) -> Steps[None]:
-        yield SendData(data)
+        if data:
+            yield SendData(data)
         self._last_sent = self._holdings.now
 
     def _end(self) -> Steps[None]:

@@ -14,7 +14,7 @@ from ..commands import UpstreamRequest
 from ..errors import RemoteProtocolError
 from ..lease import Lease, Quota
 from ..models import Model
-from ..request import ImagePart
+from ..request import Attachment, FilePart, ImagePart
 from ..settings import Settings
 from .headers import build_api_headers, build_asset_headers
 from .payload import encode_payload
@@ -51,26 +51,26 @@ def build_conversation(
 
 
 def build_upload(
-    settings: Settings, lease: Lease, request_id: str, picture: ImagePart, *, rpc: bool = False
+    settings: Settings, lease: Lease, request_id: str, file: Attachment, *, rpc: bool = False
 ) -> UpstreamRequest:
-    """Upload a picture of the client's.
+    """Upload a picture or a text file of the client's.
 
     Args:
         settings: Where Grok is.
         lease: The account to which the file shall belong.
         request_id: A fresh one.
-        picture: What to upload.
+        file: What to upload; no link, since that holds nothing.
         rpc: Use the call of early 2025, where `upload-file` is not there [client code].
     """
-    extension = _EXTENSIONS.get(picture.media_type, "bin")
-    file = {
-        "fileName": f"image.{extension}",
-        "fileMimeType": picture.media_type,
-        "content": picture.content,
-    }
+    assert isinstance(file, ImagePart | FilePart)
+    if isinstance(file, FilePart):
+        name = file.name
+    else:
+        name = f"image.{_EXTENSIONS.get(file.media_type, 'bin')}"
+    payload = {"fileName": name, "fileMimeType": file.media_type, "content": file.content}
     if rpc:
-        return _post(settings, lease, request_id, RPC, {"rpc": "uploadFile", "req": file})
-    return _post(settings, lease, request_id, UPLOAD_FILE, file)
+        return _post(settings, lease, request_id, RPC, {"rpc": "uploadFile", "req": payload})
+    return _post(settings, lease, request_id, UPLOAD_FILE, payload)
 
 
 def read_upload(body: bytes) -> str:

@@ -6,16 +6,22 @@
 over several tokens. Everything else is text, also what looks nearly like them: `a<b`, `<grokking>`.
 
 A `MarkupStripper` holds text back only while it may be the beginning of such an element: never
-longer than `<xai:tool_usage_card`. Sources: fixtures `search.ndjson`, `markup_spread.ndjson`.
+longer than `<xai:tool_usage_card`. Where a card cites, it leaves a mark.
+Sources: fixtures `search.ndjson`, `markup_spread.ndjson`.
 """
 
 from __future__ import annotations
+
+import re
 
 _ELEMENTS = ("xai:tool_usage_card", "grok:render")
 _OPENINGS = tuple(f"<{name}" for name in _ELEMENTS)
 _CLOSINGS = tuple(f"</{name}>" for name in _ELEMENTS)
 _AFTER_NAME = frozenset(" \t\r\n>/")
 """What may follow an element's name; anything else makes it another name."""
+_CARD_ID = re.compile(r"""\scard_id=(?:"([^"]{1,128})"|'([^']{1,128})')""")
+_MAX_TAG = 512
+"""Characters of a tag that are looked at."""
 
 
 class MarkupStripper:
@@ -28,13 +34,22 @@ class MarkupStripper:
         """The mark that ends the element we are in."""
         self._in_tag = False
         """The opening tag of that element has not ended yet."""
+        self._tag = ""
+        """What that tag has been so far, less its name."""
+        self._given = 0
+        """Characters that `receive` is going to give."""
+        self.marks: list[tuple[int, str]] = []
+        """Of the text that `receive` gave last: where a card cited something, and its id."""
 
     def receive(self, text: str) -> str:
         """Take more text; give the part that is certainly none of Grok's markup."""
+        if self.marks:
+            self.marks = []
         if not self._held and self._closing is None and "<" not in text:
             return text
         text = self._held + text
         self._held = ""
+        self._given = 0
         kept: list[str] = []
         position = 0
         while position < len(text):
@@ -49,16 +64,17 @@ class MarkupStripper:
     def flush(self) -> str:
         """The text is over: give what was held back and has turned out to be text."""
         held, self._held = self._held, ""
+        self.marks = []
         if self._closing is not None or held in _OPENINGS:
             return ""
         return held
 
     def _copy(self, text: str, position: int, kept: list[str]) -> int:
         mark = text.find("<", position)
+        kept.append(text[position : mark if mark >= 0 else None])
+        self._given += len(kept[-1])
         if mark < 0:
-            kept.append(text[position:])
             return len(text)
-        kept.append(text[position:mark])
         for opening, closing in zip(_OPENINGS, _CLOSINGS, strict=True):
             after = mark + len(opening)
             if after >= len(text):
@@ -68,17 +84,25 @@ class MarkupStripper:
             elif text.startswith(opening, mark) and text[after] in _AFTER_NAME:
                 self._closing = closing
                 self._in_tag = True
+                self._tag = ""
                 return after
         kept.append("<")
+        self._given += 1
         return mark + 1
 
     def _skip_tag(self, text: str, position: int) -> int:
         end = text.find(">", position)
+        room = _MAX_TAG - len(self._tag)
         if end < 0:
             # A slash that ends this piece may be that of an element that closes itself.
             self._held = "/" if text.endswith("/") else ""
+            self._tag += text[position : min(position + room, len(text) - len(self._held))]
             return len(text)
+        self._tag += text[position : min(position + room, end)]
         self._in_tag = False
+        found = _CARD_ID.search(self._tag)
+        if found is not None and "citation" in self._tag:
+            self.marks.append((self._given, found[1] or found[2]))
         if end > position and text[end - 1] == "/":
             self._closing = None
         return end + 1

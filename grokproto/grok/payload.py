@@ -18,7 +18,12 @@ _encoder = msgspec.json.Encoder()
 
 
 def build_payload(
-    model: Model, message: str, *, file_ids: Sequence[str] = (), temporary: bool = False
+    model: Model,
+    message: str,
+    *,
+    file_ids: Sequence[str] = (),
+    temporary: bool = False,
+    pictures: int = 0,
 ) -> dict[str, Any]:
     """Build the body of `POST /rest/app-chat/conversations/new`.
 
@@ -27,6 +32,7 @@ def build_payload(
         message: The flattened conversation.
         file_ids: `fileMetadataId` of each picture uploaded with the same account.
         temporary: Ask for a private chat.
+        pictures: How many are wanted; as many as the site asks for where this is 0.
     """
     selector = {"modelName": model.grok_name} if model.mode is None else {"modeId": model.mode}
     draws = not model.tools or "imageGen" in model.tools
@@ -41,7 +47,7 @@ def build_payload(
         "returnImageBytes": False,
         "returnRawGrokInXaiRequest": False,
         "enableImageStreaming": draws,
-        "imageGenerationCount": 2,
+        "imageGenerationCount": pictures or 2,
         "forceConcise": False,
         "toolOverrides": {tool: tool in model.tools for tool in TOOLS},
         "enableSideBySide": False,

@@ -85,7 +85,7 @@ class AnswerReader:
         self._raw_length = 0
         self._other_answers: set[str] = set()
         self._urls: set[str] = set()
-        self._citations: set[str] = set()
+        self._citations: set[answer.Citation] = set()
         self._pictures = PictureSorter()
         self._line_ended = True
         """The thinking so far ends with a line feed, or has not begun."""
@@ -244,9 +244,18 @@ class AnswerReader:
         return text
 
     def _give_text(self, text: str) -> None:
+        start = 0
+        for place, card in self._answer_markup.marks:
+            if place > start:
+                self._events.append(answer.Text(text[start:place]))
+                start = place
+            self._events.append(answer.Cited(card))
+        if start:
+            text = text[start:]
         if text:
-            self._anything = True
             self._events.append(answer.Text(text))
+        if text or start:
+            self._anything = True
 
     def _keep_raw(self, token: str) -> None:
         self._raw_length += len(token)
@@ -303,11 +312,12 @@ class AnswerReader:
         self._show(self._pictures.read_card(card))
         if card.get("cardType") != "citation_card":
             return
-        url = card.get("url")
-        if isinstance(url, str) and url and url not in self._citations:
-            if len(self._citations) < MAX_RESULTS:
-                self._citations.add(url)
-                self._events.append(answer.Citation(url))
+        url, identity = card.get("url"), card.get("id")
+        if isinstance(url, str) and url:
+            citation = answer.Citation(url, identity if isinstance(identity, str) else "")
+            if citation not in self._citations and len(self._citations) < MAX_RESULTS:
+                self._citations.add(citation)
+                self._events.append(citation)
 
     def _show(self, addresses: list[str]) -> None:
         for address in addresses:

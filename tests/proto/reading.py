@@ -47,7 +47,7 @@ def describe(events: list[answer.AnswerEvent]) -> dict[str, object]:
         "content": "".join(e.text for e in events if isinstance(e, answer.Text)),
         "reasoning": "".join(e.text for e in events if isinstance(e, answer.Reasoning)),
         "images": [e.address for e in events if isinstance(e, answer.Image)],
-        "citations": [e.url for e in events if isinstance(e, answer.Citation)],
+        "citations": list(dict.fromkeys(e.url for e in events if isinstance(e, answer.Citation))),
         "search_results": results[answer.SearchSource.WEB],
         "x_results": results[answer.SearchSource.X],
         "finish_reason": last.reason.value if isinstance(last, answer.Ended) else None,

@@ -14,13 +14,15 @@ from grokproto import events as e
 from grokproto.failures import POLICIES, FailureKind
 from grokproto.lease import Outcome
 from grokproto.secret import Secret
-from grokproto.settings import ImageHost, Settings, ThinkingFormat
+from grokproto.settings import ImageHost, SearchFormat, Settings, ThinkingFormat
 from tests.fixtures import build
 from tests.fixtures.load import BODY_EXPECTATIONS, STREAM_EXPECTATIONS, read_body, read_stream
 from tests.playbook import FakeHost, Response, answered, chat_body, make_exchange
 from tests.proto.test_exchange import chat_body_with_picture
 
 PNG = b"\x89PNG\r\n\x1a\nabc"
+PNG_BASE64 = base64.b64encode(PNG).decode()
+TWO = [base64.b64encode(PNG + tail).decode() for tail in (b"1", b"2")]
 DATA_URI = "data:image/png;base64," + base64.b64encode(PNG).decode()
 STREAM = chat_body(stream=True)
 RESET = e.RequestFailed("reset by peer")
@@ -140,7 +142,7 @@ def test_answer_without_an_end(size: int) -> None:
 
 def test_search_results_in_front() -> None:
     host = FakeHost(lambda _: answered("search.ndjson"))
-    host.run(make_exchange(settings=Settings(show_search_results=True)))
+    host.run(make_exchange(settings=Settings(search=frozenset({SearchFormat.FRONT}))))
     assert "</think>\n- [A & <b>](https://example.com/a?b=1&c=2)\n" in host.text
     host = FakeHost(lambda _: answered("search.ndjson"))
     host.run(make_exchange())
@@ -160,7 +162,7 @@ def said(model: str, role: str) -> bytes:
     [
         (b"{", 400, None),
         (chat_body("gpt-1"), 404, "model"),
-        (chat_body(n=3), 400, "n"),
+        (chat_body(n=9), 400, "n"),
         (chat_body(text=""), 400, "messages"),
         (
             chat_body("grok-3-deepsearch", messages=[{"role": "assistant", "content": "x"}]),
@@ -172,7 +174,7 @@ def said(model: str, role: str) -> bytes:
             400,
             "messages",
         ),
-        (chat_body_with_picture(*["aGk="] * 5), 400, "messages"),
+        (chat_body_with_picture(*[PNG_BASE64] * 5), 400, "messages"),
     ],
 )
 def test_bad_requests_cost_nothing(body: bytes, status: int, param: str | None) -> None:
@@ -380,8 +382,8 @@ def payloads(host: FakeHost, word: str) -> list[Any]:
 
 def test_pictures_are_uploaded_in_order() -> None:
     host = FakeHost(in_turn(uploaded("f1"), uploaded("f2"), answered("upload.ndjson")))
-    host.run(make_exchange(chat_body_with_picture("YQ==", "Yg==")))
-    assert [file["content"] for file in payloads(host, "upload-file")] == ["YQ==", "Yg=="]
+    host.run(make_exchange(chat_body_with_picture(*TWO)))
+    assert [file["content"] for file in payloads(host, "upload-file")] == TWO
     assert payloads(host, "conversations")[0]["fileAttachments"] == ["f1", "f2"]
 
 
@@ -405,7 +407,7 @@ def test_failed_upload_is_a_failed_attempt() -> None:
             answered("upload.ndjson"),
         )
     )
-    host.run(make_exchange(chat_body_with_picture("YQ==", "Yg==")))
+    host.run(make_exchange(chat_body_with_picture(*TWO)))
     assert payloads(host, "conversations")[0]["fileAttachments"] == ["f3", "f4"]
     assert host.released == [("a", Outcome.UNUSED), ("b", Outcome.SERVED)]
 

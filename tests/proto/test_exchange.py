@@ -351,7 +351,14 @@ def test_short_cool_down_is_waited_out() -> None:
 def test_long_cool_down_is_told() -> None:
     book = acquiring(Settings(acquire_wait=20))
     book << c.AcquireCredential >> e.NoCredential("1 is cooling.", retry_after=99.2)
-    book << c.SendResponse(429, (("content-type", "application/json"), ("retry-after", "100")))
+    book << c.SendResponse(
+        429,
+        (
+            ("content-type", "application/json"),
+            ("x-should-retry", "false"),
+            ("retry-after", "100"),
+        ),
+    )
     book >> DONE << (lambda command: b"1 is cooling." in command.data)
 
 
@@ -365,9 +372,13 @@ def test_no_waiting_for_no_time() -> None:
     book >> e.NoCredential("odd", retry_after=0) << (lambda command: command.status == 429)
 
 
+PNG = "iVBORw0KGgo="
+"""The first bytes of one, in base64."""
+
+
 def chat_body_with_picture(*pictures: str) -> bytes:
     """A request with pictures."""
-    uris = [f"data:image/png;base64,{p}" for p in pictures or ("aGk=",)]
+    uris = [f"data:image/png;base64,{p}" for p in pictures or (PNG,)]
     parts = [{"type": "image_url", "image_url": {"url": uri}} for uri in uris]
     messages = [{"role": "user", "content": [{"type": "text", "text": "look"}, *parts]}]
     return chat_body(messages=messages)

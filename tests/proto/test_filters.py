@@ -16,7 +16,7 @@ from grokproto.answer import (
 )
 from grokproto.failures import Failure, FailureKind
 from grokproto.filters import build_filters, run_filters
-from grokproto.settings import Settings, ThinkingFormat
+from grokproto.settings import SearchFormat, Settings, ThinkingFormat
 
 FAILED = Failed(Failure(FailureKind.NETWORK, "x"))
 FOUND = SearchResults(
@@ -27,7 +27,7 @@ FOUND = SearchResults(
 
 def filtered(settings: Settings, *events: AnswerEvent) -> list[AnswerEvent]:
     """What the filters make of the events."""
-    filters = build_filters(settings)
+    filters = build_filters(settings.thinking, settings.search)
     return [changed for event in events for changed in run_filters(filters, event)]
 
 
@@ -64,7 +64,7 @@ def test_hidden_thinking() -> None:
 
 
 def test_results_in_front_of_the_answer() -> None:
-    settings = Settings(show_search_results=True)
+    settings = Settings(search=frozenset({SearchFormat.FRONT}))
     listed = "- [A \\[b\\]](https://e.com/%28x%29%20y)\n- [https://e.com/2](https://e.com/2)\n\n"
     events = (Reasoning("a"), FOUND, Citation("https://e.com/2"), Text("b"), FOUND, Ended())
     assert texts(settings, *events) == ["<think>a", f"</think>\n{listed}", "b"]
@@ -73,7 +73,7 @@ def test_results_in_front_of_the_answer() -> None:
 
 
 def test_long_titles_are_cut() -> None:
-    settings = Settings(show_search_results=True)
+    settings = Settings(search=frozenset({SearchFormat.FRONT}))
     post = SearchResults(SearchSource.X, (SearchResult("word \n" * 100, "https://x.com/1"),))
     (text, _) = texts(settings, post, Text("b"))
     assert "word word" in text

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from grokproto.citations import escape_link
 from grokproto.images.hosts import HOSTS, build_upload, read_link
-from grokproto.images.media import markdown_image, sniff_media_type, to_data_uri
+from grokproto.media import sniff_media_type, to_data_uri
 from grokproto.secret import Secret
 from grokproto.settings import ImageHost
 
@@ -38,8 +39,8 @@ def test_data_uri() -> None:
 
 
 def test_markdown() -> None:
-    assert markdown_image("https://a/b.png") == "![image](https://a/b.png)"
-    assert markdown_image("https://a/(b) <c>") == "![image](https://a/%28b%29%20%3Cc%3E)"
+    assert escape_link("https://a/b.png") == "https://a/b.png"
+    assert escape_link("https://a/(b) <c>") == "https://a/%28b%29%20%3Cc%3E"
 
 
 @pytest.mark.parametrize(

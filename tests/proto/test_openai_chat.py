@@ -7,7 +7,7 @@ import json
 from grokproto.answer import Citation, EndReason, Reasoning, Text, Usage
 from grokproto.dialects import DIALECTS
 from grokproto.dialects.base import Encoder
-from grokproto.dialects.openai_chat import encode_model, encode_models
+from grokproto.dialects.openai_objects import encode_model, encode_models
 from grokproto.errors import InvalidRequestError
 from grokproto.failures import Failure, FailureKind
 from grokproto.models import ModelTable

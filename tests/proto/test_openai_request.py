@@ -11,7 +11,7 @@ from grokproto.dialects.openai_request import decode_chat_request
 from grokproto.errors import InvalidRequestError
 from grokproto.request import ChatRequest, ImagePart, Role, TextPart, Turn
 
-PNG = "data:image/PNG;base64,aGk="
+PNG = "data:image/PNG;base64,iVBORw0KGgo="
 
 
 def decode(**fields: Any) -> ChatRequest:
@@ -60,7 +60,7 @@ def test_content() -> None:
     assert content(parts) == (TextPart("a"), TextPart("b"), TextPart("c"))
     for image in (PNG, {"url": PNG, "detail": "low"}):
         assert content([{"type": "image_url", "image_url": image}]) == (
-            ImagePart("aGk=", "image/png"),
+            ImagePart("iVBORw0KGgo=", "image/png"),
         )
 
 
@@ -70,7 +70,8 @@ def test_content() -> None:
         ({"model": None}, "model"),
         ({"model": 7}, "model"),
         ({"model": ""}, "model"),
-        ({"n": 2}, "n"),
+        ({"n": 9}, "n"),
+        ({"n": 0}, "n"),
         ({"n": True}, "n"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": []}, "stream_options"),
@@ -101,7 +102,15 @@ def test_wrong_fields(fields: dict[str, Any], param: str) -> None:
         ([{"type": "text", "text": 7}], "[0].text"),
         ([{"type": "image_url"}], "[0].image_url"),
         ([{"type": "image_url", "image_url": {"url": 1.5}}], "[0].image_url.url"),
-        (["a", {"type": "image_url", "image_url": "https://e.com/a.png"}], "[1].image_url"),
+        (["a", {"type": "image_url", "image_url": "ftp://e.com/a.png"}], "[1].image_url"),
+        ([{"type": "image_url", "image_url": "https://e.com/" + "a" * 9000}], "[0].image_url"),
+        ([{"type": "image_url", "image_url": "data:image/png;base64,aGVsbG8="}], "[0].image_url"),
+        ([{"type": "input_image", "file_id": "f"}], "[0].file_id"),
+        ([{"type": "file", "file": "f"}], "[0].file"),
+        ([{"type": "file", "file": {"file_id": "f"}}], "[0].file.file_id"),
+        ([{"type": "file", "file": {"file_data": 7}}], "[0].file.file_data"),
+        ([{"type": "file", "file": {"file_data": "AAAA"}}], "[0].file.file_data"),
+        ([{"type": "input_file", "file_data": "gICA"}], "[0].file_data"),
         ([{"type": "image_url", "image_url": "data:image/png;base64,"}], "[0].image_url"),
         ([{"type": "image_url", "image_url": "data:image/png;base64,a"}], "[0].image_url"),
         ([{"type": "image_url", "image_url": "data:image/png;base64,ü"}], "[0].image_url"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grokproto.errors import InvalidRequestError
-from grokproto.prompt import MAX_IMAGES, build_prompt
+from grokproto.prompt import MAX_ATTACHMENTS, build_prompt
 from grokproto.request import ImagePart, Role, TextPart, Turn
 
 PICTURE = ImagePart("aGk=", "image/png")
@@ -75,19 +75,19 @@ def test_pictures_of_the_latest_message_are_given_back() -> None:
         [say("user", "first", old), say("user", "look", PICTURE, "and this", PICTURE)]
     )
     assert prompt.message == "USER: first\n[Image]\nlook\nand this"
-    assert prompt.images == (PICTURE, PICTURE)
+    assert prompt.attachments == (PICTURE, PICTURE)
 
 
 def test_latest_message_of_pictures_only() -> None:
     prompt = build_prompt([say("user", PICTURE), say("assistant", "nice")])
     assert prompt.message == "USER: [Image]\nASSISTANT: nice"
-    assert prompt.images == (PICTURE,)
+    assert prompt.attachments == (PICTURE,)
 
 
 def test_too_many_pictures() -> None:
     with pytest.raises(InvalidRequestError, match="at most 4"):
-        build_prompt([say("user", *[PICTURE] * (MAX_IMAGES + 1))])
-    build_prompt([say("user", *[PICTURE] * MAX_IMAGES)])
+        build_prompt([say("user", *[PICTURE] * (MAX_ATTACHMENTS + 1))])
+    build_prompt([say("user", *[PICTURE] * MAX_ATTACHMENTS)])
     build_prompt([say("user", *[PICTURE] * 9), say("user", "only old ones")])
 
 
@@ -99,7 +99,7 @@ def test_last_turn_only() -> None:
     turns = [say("system", "s"), say("user", "a"), say("assistant", "b"), say("user", "c", PICTURE)]
     prompt = build_prompt(turns, last_turn_only=True)
     assert prompt.message == "USER: c"
-    assert prompt.images == (PICTURE,)
+    assert prompt.attachments == (PICTURE,)
     for wrong in ([*turns, say("assistant", "d")], []):
         with pytest.raises(InvalidRequestError) as caught:
             build_prompt(wrong, last_turn_only=True)

@@ -26,7 +26,7 @@ BUILT_IN_IMPURE = {"open", "print", "input", "exec", "eval", "breakpoint"}
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "secret", "lease", "failures"}),
     frozenset({"events", "commands", "request", "answer", "settings", "states", "models"}),
-    frozenset({"prompt", "usage", "filters"}),
+    frozenset({"prompt", "usage", "media", "filters", "cuts", "citations"}),
     frozenset({"grok", "images", "dialects", "credentials"}),
     frozenset({"exchange"}),
     frozenset({"__init__"}),

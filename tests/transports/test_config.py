@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from grokproto.errors import ConfigurationError
-from grokproto.settings import Settings, ThinkingFormat
+from grokproto.settings import SearchFormat, Settings, ThinkingFormat
 from transports.config import is_loopback, load_config
 from transports.keys import ApiKeys
 
@@ -40,7 +40,7 @@ def test_what_is_set_reaches_the_settings() -> None:
     )
     settings = config.build_settings()
     assert settings.temporary
-    assert settings.show_search_results
+    assert settings.search == {SearchFormat.FRONT}
     assert settings.thinking is ThinkingFormat.REASONING_CONTENT
     assert [host.kind for host in settings.image_hosts] == ["tumy", "picgo"]
     assert settings.cookies["cf_clearance"].reveal() == "clear"

@@ -25,11 +25,22 @@ def test_paths_with_and_without_v1() -> None:
 
 def test_what_is_not_there() -> None:
     async def check(served: Served) -> None:
-        for path in ("/", "/v1", "/v1/embeddings", "/v1/models/", "/v2/models"):
+        for path in ("/", "/v1", "/v1/embed", "/v1/models/", "/v2/models"):
             answer = await served.request("GET", path)
             assert answer.status == 404
             assert answer.error["type"] == "invalid_request_error"
             assert answer.error["code"] == "not_found"
+        for path, word in (
+            ("/v1/embeddings", "embeddings"),
+            ("/embeddings", "embeddings"),
+            ("/v1/completions", "/v1/chat/completions"),
+            ("/v1/audio/speech", "audio"),
+            ("/v1/responses/resp_1", "/v1/chat/completions"),
+        ):
+            answer = await served.request("POST", path, {})
+            assert answer.status == 404
+            assert answer.error["code"] == "not_supported"
+            assert word in answer.error["message"]
         missing = await served.request("GET", "/v1/models/gpt-1")
         assert (missing.status, missing.error["code"]) == (404, "model_not_found")
         assert missing.error["param"] == "model"

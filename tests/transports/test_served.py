@@ -72,7 +72,7 @@ def test_pictures_on_hosts(variable: str) -> None:
 
 def test_pictures_in() -> None:
     async def check(served: Served) -> None:
-        part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}}
+        part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
         content = [{"type": "text", "text": "See?"}, part, part]
         messages = [{"role": "user", "content": content}]
         for has_upload_file in (True, False):

@@ -114,7 +114,7 @@ def test_read_only_state_is_refused() -> None:
         directory.chmod(0o555)
         with (
             without_privileges(),
-            pytest.raises(ConfigurationError, match=f"STATE {path} cannot be used: Permission denied"),
+            pytest.raises(ConfigurationError, match=f"{path} cannot be used: Permission denied"),
         ):
             Store(path)
         assert read_records(path) == {"a": b"1"}

@@ -1,0 +1,147 @@
+"""Ending an answer before Grok does: at a stop sequence, or after so many tokens.
+
+Both are filters that stand before all others, so they see the text as Grok wrote it. Where they cut
+does not depend on how the text was divided into events. What they end with is `Ended`, and nothing
+that comes after it is taken; whoever runs them closes the call then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from .answer import AnswerEvent, Ended, EndReason, Failed, Reasoning, Text
+from .usage import TokenCounter
+
+
+class _Search:
+    """Looks for a string in a text that comes in pieces, in linear time (Knuth, Morris, Pratt)."""
+
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted
+        self._fallback = [0] * len(wanted)
+        length = 0
+        for index in range(1, len(wanted)):
+            while length and wanted[index] != wanted[length]:
+                length = self._fallback[length - 1]
+            length += wanted[index] == wanted[length]
+            self._fallback[index] = length
+        self.length = len(wanted)
+        self.matched = 0
+        """Characters at the end of the text that are the beginning of the string."""
+
+    def take(self, character: str) -> bool:
+        """Take one more character; whether the string is complete."""
+        matched = self.matched
+        while matched and self._wanted[matched] != character:
+            matched = self._fallback[matched - 1]
+        matched += self._wanted[matched] == character
+        self.matched = matched
+        return matched == self.length
+
+
+class StopSequences:
+    """Ends the answer's text before the first of some strings. Thinking is not searched.
+
+    The first is the one that is complete first; of two that end together, the longer. Text that may
+    be the beginning of one is held back, with whatever comes behind it, so that the order stays.
+
+    Args:
+        stops: What to look for; none is empty.
+    """
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self._searches = [_Search(stop) for stop in stops]
+        self._starts = {stop[0] for stop in stops}
+        self._held: deque[AnswerEvent] = deque()
+        """From the first text that is held back on."""
+        self._held_length = 0
+        """Characters of the text in it."""
+        self._over = False
+
+    def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
+        """See `grokproto.filters.Filter.receive`."""
+        if self._over:
+            return ()
+        if type(event) is Text:
+            if not self._held and self._starts.isdisjoint(event.text):
+                return (event,)
+            return self._search(event)
+        if isinstance(event, Ended | Failed):
+            self._over = True
+            released = [*self._held, event]
+            self._held.clear()
+            return released
+        if not self._held:
+            return (event,)
+        self._held.append(event)
+        return ()
+
+    def _search(self, event: Text) -> Sequence[AnswerEvent]:
+        self._held.append(event)
+        for index, character in enumerate(event.text):
+            found = [search.length for search in self._searches if search.take(character)]
+            if found:
+                self._over = True
+                released = self._release(self._held_length + index + 1 - max(found))
+                self._held.clear()
+                return [*released, Ended(EndReason.STOP)]
+        self._held_length += len(event.text)
+        return self._release(self._held_length - max(each.matched for each in self._searches))
+
+    def _release(self, length: int) -> list[AnswerEvent]:
+        """Let go of so many characters, with what stands between and right behind them."""
+        self._held_length -= length
+        released: list[AnswerEvent] = []
+        while self._held:
+            event = self._held[0]
+            if isinstance(event, Text):
+                if not length:
+                    break
+                if len(event.text) > length:
+                    released.append(Text(event.text[:length]))
+                    self._held[0] = Text(event.text[length:])
+                    break
+                length -= len(event.text)
+            released.append(self._held.popleft())
+        return released
+
+
+class TokenLimit:
+    """Ends the answer after so many tokens of text and thinking, by the estimate.
+
+    Args:
+        limit: Tokens, 1 or more.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._counter = TokenCounter()
+        self._over = False
+
+    def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
+        """See `grokproto.filters.Filter.receive`."""
+        if self._over:
+            return ()
+        if not isinstance(event, Text | Reasoning):
+            return (event,)
+        room = self._counter.fit(event.text, self._limit)
+        if room == len(event.text):
+            self._counter.add(event.text)
+            return (event,)
+        self._over = True
+        ended = Ended(EndReason.LENGTH)
+        return (type(event)(event.text[:room]), ended) if room else (ended,)
+
+
+Cut = StopSequences | TokenLimit
+
+
+def build_cuts(stops: Sequence[str], max_tokens: int | None) -> list[Cut]:
+    """The filters for a request, in order."""
+    cuts: list[Cut] = []
+    if stops:
+        cuts.append(StopSequences(stops))
+    if max_tokens is not None:
+        cuts.append(TokenLimit(max_tokens))
+    return cuts
