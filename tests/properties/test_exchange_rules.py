@@ -16,11 +16,11 @@ from grokproto import commands as c
 from grokproto import events as e
 from grokproto.errors import LocalProtocolError
 from grokproto.exchange import Exchange
-from grokproto.settings import Settings, ThinkingFormat
+from grokproto.settings import ImageMode, Settings, ThinkingFormat
 from grokproto.states import REPLIES, TRANSITIONS, State
 from tests.fixtures.load import STREAM_EXPECTATIONS, read_body, read_stream
 from tests.playbook import OK, FakeHost, Response, chat_body, make_exchange, make_lease
-from tests.proto.test_exchange import chat_body_with_picture
+from tests.proto.test_exchange import chat_body_with_link, chat_body_with_picture
 from tests.strategies import cut, cuts, damaged_streams, names
 
 PNG = b"\x89PNG\r\n\x1a\nabc"
@@ -30,6 +30,8 @@ BODIES = [
     chat_body("grok-3-imageGen", stream=True),
     chat_body("grok-3-imageGen"),
     chat_body_with_picture(),
+    chat_body_with_link(),
+    chat_body(stream=True, stop=["e", "the"], max_tokens=9, search_results="inline,list"),
     b"{",
 ]
 DATA = [
@@ -54,6 +56,7 @@ class AnyHost(RuleBasedStateMachine):
         attempts=st.integers(1, 4),
         wait=st.sampled_from([0.0, 20.0]),
         wants_quota=st.booleans(),
+        mode=st.sampled_from(ImageMode),
     )
     def start(
         self,
@@ -62,8 +65,11 @@ class AnyHost(RuleBasedStateMachine):
         attempts: int,
         wait: float,
         wants_quota: bool,
+        mode: ImageMode,
     ) -> None:
-        settings = Settings(thinking=thinking, max_attempts=attempts, acquire_wait=wait)
+        settings = Settings(
+            thinking=thinking, max_attempts=attempts, acquire_wait=wait, image_mode=mode
+        )
         self.exchange = make_exchange(body, settings)
         self.now = 0.0
         self.wants_quota = wants_quota
@@ -178,8 +184,24 @@ class AnyHost(RuleBasedStateMachine):
     @precondition(lambda self: self._may(e.RequestFailed))
     @rule(sent=st.booleans())
     def break_off(self, sent: bool) -> None:
-        self.open_request = False
+        if not isinstance(self.command, c.StorePicture):
+            self.open_request = False
         self._take(e.RequestFailed("reset", sent))
+
+    @precondition(lambda self: self._may(e.PictureFetched))
+    @rule(picture=st.sampled_from([PNG, b"?"]))
+    def fetch(self, picture: bytes) -> None:
+        self._take(e.PictureFetched(picture))
+
+    @precondition(lambda self: self._may(e.PictureRefused))
+    @rule()
+    def fetch_not(self) -> None:
+        self._take(e.PictureRefused("there is none"))
+
+    @precondition(lambda self: self._may(e.PictureStored))
+    @rule()
+    def store(self) -> None:
+        self._take(e.PictureStored("https://here.example/1"))
 
     @precondition(lambda self: self._may(e.TimedOut))
     @rule()

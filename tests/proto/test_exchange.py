@@ -384,6 +384,12 @@ def chat_body_with_picture(*pictures: str) -> bytes:
     return chat_body(messages=messages)
 
 
+def chat_body_with_link() -> bytes:
+    """A request with a picture that has yet to be fetched."""
+    link = {"type": "image_url", "image_url": "https://pictures.example/a.png"}
+    return chat_body(messages=[{"role": "user", "content": [link]}])
+
+
 def test_observed_states_follow_the_table() -> None:
     exchange = make_exchange(chat_body_with_picture())
     seen = [exchange.state]
