@@ -9,9 +9,10 @@ import pytest
 
 from grokproto import commands as c
 from grokproto import events as e
+from grokproto.dialects import DIALECTS
 from grokproto.lease import Outcome
 from grokproto.states import State
-from tests.fixtures.load import read_body
+from tests.fixtures.load import read_body, read_stream
 from tests.playbook import OK, FakeHost, Playbook, Response, answered, chat_body, make_exchange
 
 DONE = e.Completed()
@@ -78,6 +79,18 @@ def test_one_that_fails_fails_all(stream: bool) -> None:
         assert host.status == 502
         assert "error" in host.json
     assert len(host.requests) == 3, "the third was not begun"
+
+
+def test_one_that_breaks_off_breaks_off_all() -> None:
+    whole = read_stream("plain.ndjson")
+    broken = Response(pieces=[whole[: len(whole) // 2]], end=e.RequestFailed("reset"))
+    replies = iter([answered("plain.ndjson"), broken])
+    host = FakeHost(lambda _: next(replies))
+    ask(host, stream=True)
+    assert host.body.count(b'"error"') == 1
+    assert host.chunks[-1]["error"]["code"] == "network"
+    assert {chunk["choices"][0]["index"] for chunk in host.chunks[:-1]} == {0, 1}
+    assert host.released == [("a", Outcome.SERVED), ("b", Outcome.SERVED)]
 
 
 def test_one_that_fails_over_is_as_good_as_any() -> None:
@@ -151,6 +164,14 @@ def test_interleaved_streams_keep_their_indices() -> None:
                     got = json.loads(command.data)["choices"][0]
                     seen.append((got["index"], got["delta"]["content"]))
     assert seen == [(1, "0"), (0, "0"), (1, "1"), (0, "1"), (1, "2"), (0, "2")]
+
+
+def test_pings() -> None:
+    for stream in (True, False):
+        request = DIALECTS["openai_chat"].decode_request(chat_body(stream=stream, n=2), {})
+        choices = DIALECTS["openai_chat"].build_choices(request, "1", 1)
+        assert choices.ping() == (b": ping\n\n" if stream else b"")
+        assert choices.build_encoder(1).ping() == choices.ping()
 
 
 def test_bytes_of_a_failed_branch_are_left_out() -> None:

@@ -57,6 +57,7 @@ def test_file() -> None:
         ("models = 1", r"\[\[models\]\]"),
         ("models = [1]", "not a table"),
         ("aliases = 1", r"\[aliases\]"),
+        ("[[models]]\nname = 'a'\nmode = 'b'\nthinking = 'nobody'", "refers to 'nobody'"),
         ("[aliases]\na = 1", r"\[aliases\]"),
         ("[aliases]\na = 'nobody'", "which is no model"),
         ("[aliases]\n'grok-3' = 'grok-2'", "already the name"),

@@ -12,6 +12,7 @@ from grokproto import commands as c
 from grokproto.dialects import DIALECTS
 from grokproto.dialects.openai_images import decode_image_request
 from grokproto.errors import InvalidRequestError
+from grokproto.failures import Failure, FailureKind
 from grokproto.secret import Secret
 from grokproto.settings import ImageHost, ImageMode, Settings
 from tests.playbook import FakeHost, Response, answered, make_exchange
@@ -131,10 +132,12 @@ def test_failure() -> None:
     host = draw("error_blocked.ndjson")
     assert host.status == 503
     assert host.json["error"]["type"] == "server_error"
-    encoder = DIALECTS["openai_images"].build_encoder(
-        decode_image_request(b'{"prompt":"x","stream":true}'), "1", 1
-    )
-    assert encoder.ping() == b": ping\n\n"
+    broken = Failure(FailureKind.NETWORK, "It broke.")
+    for stream, start in ((True, b"event: error\ndata: {"), (False, b"{")):
+        request = decode_image_request(b'{"prompt":"x","stream":%s}' % str(stream).lower().encode())
+        encoder = DIALECTS["openai_images"].build_encoder(request, "1", 1)
+        assert encoder.ping() == (b": ping\n\n" if stream else b"")
+        assert encoder.fail(broken).startswith(start + b'"error":{"message":"It broke."')
 
 
 def test_picture_of_another_host_cannot_be_had_as_data() -> None:

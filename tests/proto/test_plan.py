@@ -53,6 +53,16 @@ def linked(url: str = LINK) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "text", "text": "See?"}, part]}]
 
 
+def test_linked_picture_beside_another() -> None:
+    uri = "data:image/png;base64," + base64.b64encode(PNG + b"1").decode()
+    (message,) = linked()
+    message["content"].insert(0, {"type": "image_url", "image_url": uri})
+    host = FakeHost(respond, pictures={LINK: e.PictureFetched(PNG + b"2")})
+    ask(host, [message])
+    uploads = [base64.b64decode(payload(request)["content"]) for request in host.requests[:2]]
+    assert uploads == [PNG + b"1", PNG + b"2"]
+
+
 def test_linked_picture() -> None:
     host = FakeHost(respond, pictures={LINK: e.PictureFetched(PNG)})
     assert ask(host, linked()).failure is None

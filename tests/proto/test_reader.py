@@ -196,6 +196,45 @@ def test_results_are_bounded() -> None:
     assert len(describe(events)["search_results"]) == reader_module.MAX_RESULTS  # type: ignore[arg-type]
 
 
+def test_marks_of_citations_stand_where_grok_cites() -> None:
+    mark = "<grok:render card_id='c1' card_type='citation_card'><argument/></grok:render>"
+    other = mark.replace("c1", "c2").replace("'", '"')
+    picture = "<grok:render card_id='c3' card_type='image_card'/>"
+    for text in (f"{mark}ab{mark}{other}cd{picture}e", f"👋{mark}"):
+        whole = read([build.lines(build.token(text))])
+        single = read([build.lines(*(build.token(character) for character in text))])
+        assert merge(whole) == merge(single)
+        assert answer.Cited("c1") in whole
+        assert answer.Cited("c3") not in whole
+    tail = build.lines(build.token("ab"), build.message(f"ab{mark}"))
+    assert read([tail])[:2] == [answer.Text("ab"), answer.Cited("c1")]
+
+
+def merge(events: list[answer.AnswerEvent]) -> list[str]:
+    """The events with neighbouring texts joined."""
+    merged: list[str] = []
+    joins = False
+    for event in events:
+        if isinstance(event, answer.Text):
+            if joins:
+                merged[-1] += event.text
+            else:
+                merged.append(event.text)
+            joins = True
+        else:
+            joins = False
+            merged.append(repr(event))
+    return merged
+
+
+def test_long_tags_are_read_only_so_far() -> None:
+    far = f"<grok:render x='{'y' * 600}' card_id='c1' card_type='citation_card'/>"
+    events = read([build.lines(build.token(f"a{far}b"))])
+    assert answer.Cited("c1") not in events
+    slash = "<grok:render card_type='citation_card' card_id='a/"
+    assert answer.Cited("a/b") in read([build.lines(build.token(slash), build.token("b'/>c"))])
+
+
 def test_citations_are_bounded() -> None:
     cards = [build.card(cardType="citation_card", url=f"https://e.com/{n}") for n in range(2100)]
     events = read([build.lines(*cards, build.token("x"))])
