@@ -32,8 +32,12 @@ def configure_logs(level: str, format_: str) -> None:
         format_: `json`, `console`, or `auto`: console where a person watches.
     """
     console = format_ == "console" or (format_ == "auto" and sys.stderr.isatty())
+    # Tracebacks show code and never the values of variables, as structlog would have it: the
+    # variables of a call are its cookies, and the question.
     renderer: Any = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
     )
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -41,7 +45,8 @@ def configure_logs(level: str, format_: str) -> None:
         structlog.processors.TimeStamper(fmt="iso"),
     ]
     if not console:
-        processors.append(structlog.processors.dict_tracebacks)
+        code_only = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        processors.append(structlog.processors.ExceptionRenderer(code_only))
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

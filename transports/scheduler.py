@@ -181,7 +181,11 @@ class Scheduler:
         if command.avoid and not isinstance(granted, Lease):
             granted = self.pool.acquire(command.group, now, command.exclude)
         if isinstance(granted, Lease):
-            self.keep()
+            try:
+                self.keep()
+            except BaseException:  # nobody will give back what nobody gets
+                self.pool.release(granted, Outcome.UNUSED, now)
+                raise
         else:
             self._guests_asked.set()
         return granted
