@@ -37,7 +37,11 @@ SEPARATE = LAYERS[3]
 
 ONLY_IN = {
     "h11": {"transports/connection.py"},
-    "httpcore": {"transports/upstream.py", "transports/upstream_network.py"},
+    "httpcore": {
+        "transports/upstream.py",
+        "transports/upstream_network.py",
+        "transports/upstream_pictures.py",
+    },
 }
 
 
