@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -526,6 +527,7 @@ def test_a_body_without_end(start: bytes, reason: str, framing: str) -> None:
     async def test(far_end: FarEnd, route: Route) -> None:
         await refuse(route, reason)
         await far_end.closed.wait()
+        gc.collect()  # what was left to it would be told of
 
     with_far_end(test, handle)
 
