@@ -225,11 +225,12 @@ class UpstreamCall:
 
     async def _read(self) -> EndOfMessage | RequestFailed:
         """Everything up to the last event, which is given back."""
-        url = httpcore.URL(self._request.url)
         sent = False
-        connection = await self._upstream.take(url.origin)
-        reused = connection is not None
+        connection: httpcore.AsyncConnectionInterface | None = None
         try:
+            url = httpcore.URL(self._request.url)  # it may have been Grok that chose it
+            connection = await self._upstream.take(url.origin)
+            reused = connection is not None
             while True:
                 if connection is None:
                     connection = self._upstream.connect(url.origin)

@@ -7,6 +7,7 @@ comes when is the exchange's business.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -23,6 +24,9 @@ CONVERSATIONS = "/rest/app-chat/conversations/new"
 UPLOAD_FILE = "/rest/app-chat/upload-file"
 RPC = "/api/rpc"
 RATE_LIMITS = "/rest/rate-limits"
+
+_PATH = "/%:@!$&'()*+,;=~-._?"
+"""What may stand in an address as it is; Grok may name any text as one."""
 
 _EXTENSIONS = {
     "image/png": "png",
@@ -99,8 +103,9 @@ def build_download(settings: Settings, lease: Lease, address: str) -> UpstreamRe
         lease: The account.
         address: A path under the assets host, as `grokproto.answer.Image` has it.
     """
+    path = quote(address, safe=_PATH, errors="replace")
     return UpstreamRequest(
-        "GET", f"{settings.assets_url}/{address}", build_asset_headers(settings, lease)
+        "GET", f"{settings.assets_url}/{path}", build_asset_headers(settings, lease)
     )
 
 
