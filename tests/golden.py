@@ -58,7 +58,7 @@ KINDS: dict[str, Kind] = {
     "moderated.sse": _chat("image_all_moderated.ndjson"),
     "broken_off.sse": Kind("plain.ndjson", chat_body(stream=True), cut_off=True),
     "limit_in_the_middle.sse": _chat("error_fatal_limit.ndjson"),
-    "limit.json": _chat("error_line.ndjson"),
+    "limit.json": _chat("error_fatal_limit.ndjson", stream=False),
     "images.json": Kind("image_streaming.ndjson", b'{"prompt":"a heron"}', "openai_images"),
     "images.sse": Kind(
         "image_streaming.ndjson", b'{"prompt":"a heron","stream":true}', "openai_images"

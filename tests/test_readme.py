@@ -7,7 +7,7 @@ import io
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import attrs
 import pytest
 
 from grokproto import POLICIES, FailureKind, ModelTable, read_models
+from grokproto.dialects.openai_params import PARAMETERS
+from grokproto.dialects.openai_request import EFFORTS
 from tests.clients.conftest import start_demo, stop_demo
 from tests.fixtures.load import read_stream
 from transports.config import Config
@@ -109,6 +111,34 @@ def describe_configuration() -> str:
             default = "a browser's"
         lines.append(f"| `{entry.name}` | {default} | {entry.help} |")
     return "\n".join(lines)
+
+
+def describe_parameters() -> str:
+    """The table of parameters, from the code."""
+    lines = ["| parameter | is | how |", "|---|---|---|"]
+    lines += [f"| `{each.name}` | {each.support.value} | {each.note} |" for each in PARAMETERS]
+    return "\n".join([*lines, "| any other | ignored | Unknown here |"])
+
+
+def describe_effort() -> str:
+    """What `reasoning_effort` does to each model, from the code."""
+    on = ", ".join(f"`{word}`" for word, thinks in EFFORTS.items() if thinks)
+    off = ", ".join(f"`{word}`" for word, thinks in EFFORTS.items() if not thinks)
+    lines = [f"| model | {on} | {off} |", "|---|---|---|"]
+    for model in ModelTable().values():
+        if model.thinking or model.plain:
+            cells = (f"`{name}`" if name else "ignored" for name in (model.thinking, model.plain))
+            lines.append(f"| `{model.name}` | {' | '.join(cells)} |")
+    return "\n".join([*lines, "| the others | ignored | ignored |"])
+
+
+@pytest.mark.parametrize(
+    ("name", "describe"), [("parameters", describe_parameters), ("effort", describe_effort)]
+)
+def test_generated_table(name: str, describe: Callable[[], str]) -> None:
+    found = re.search(rf"<!-- {name}: begin -->\n(.*)\n<!-- {name}: end -->", README, re.DOTALL)
+    assert found is not None
+    assert found[1] == describe()
 
 
 def test_configuration_table() -> None:

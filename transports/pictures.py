@@ -1,17 +1,75 @@
-"""What is done with pictures outside of a conversation: `drive.Pictures`."""
+"""What is done with pictures outside of a conversation: `drive.Pictures` for each request."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
+
+import attrs
+
 from grokproto import events as e
+from grokproto.errors import InvalidRequestError
+from grokproto.images.local import PATH, public_base
+
+from .picture_fetch import FetchLimits, FetchNetwork, PictureFetchError, fetch_picture
+from .picture_store import LocalPictures, PictureNotKeptError
 
 
-class NoPictures:
-    """Neither fetches nor keeps any."""
+@attrs.frozen
+class PictureDesk:
+    """Fetches the pictures that clients link to, and keeps those that are drawn for them.
 
-    async def fetch(self, url: str, timeout: float) -> e.PictureRefused:  # noqa: ARG002
+    Args:
+        local: Where they are kept; None where none are.
+        public_url: This server as clients reach it; empty where their requests tell.
+        network: How linked pictures are reached; for tests.
+        unix_time: Unix seconds.
+    """
+
+    local: LocalPictures | None = None
+    public_url: str = ""
+    network: FetchNetwork | None = None
+    unix_time: Callable[[], float] = time.time
+
+    def serve(self, headers: Mapping[str, str]) -> RequestPictures:
+        """For a request with these headers."""
+        return RequestPictures(self, headers)
+
+    async def open(self, token: str) -> tuple[str, bytes] | None:
+        """A kept picture's media type and bytes; None where there is none under this token."""
+        if self.local is None:
+            return None
+        return await self.local.open(token, self.unix_time())
+
+
+@attrs.frozen
+class RequestPictures:
+    """See `drive.Pictures`."""
+
+    _desk: PictureDesk
+    _headers: Mapping[str, str]
+
+    async def fetch(
+        self,
+        url: str,
+        timeout: float,
+    ) -> e.PictureFetched | e.PictureRefused:
         """See `drive.Pictures`."""
-        return e.PictureRefused("this server fetches none")
+        try:
+            picture = await fetch_picture(
+                url, limits=FetchLimits(seconds=timeout), network=self._desk.network
+            )
+        except PictureFetchError as exc:
+            return e.PictureRefused(str(exc))
+        return e.PictureFetched(picture.data)
 
-    async def store(self, data: bytes, media_type: str) -> e.RequestFailed:  # noqa: ARG002
+    async def store(self, data: bytes, media_type: str) -> e.PictureStored | e.RequestFailed:
         """See `drive.Pictures`."""
-        return e.RequestFailed("this server keeps none", sent=False)
+        if self._desk.local is None:
+            return e.RequestFailed("this server keeps no pictures", sent=False)
+        try:
+            base = public_base(self._desk.public_url, self._headers)
+            token = await self._desk.local.put(data, media_type, self._desk.unix_time())
+        except (InvalidRequestError, PictureNotKeptError) as exc:
+            return e.RequestFailed(str(exc), sent=False)
+        return e.PictureStored(f"{base}{PATH}{token}")

@@ -6,7 +6,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import attrs
 import msgspec
@@ -23,9 +23,10 @@ from grokproto.settings import Settings
 
 from . import admin
 from .connection import BadBodyError, BodyTooLargeError, HTTPRequest
-from .drive import Credentials, Drive, Drives, Pictures
+from .drive import Credentials, Drive, Drives
 from .keys import ApiKeys
 from .logs import get_logger
+from .pictures import PictureDesk
 from .scheduler import Scheduler
 from .upstream import Upstream
 
@@ -125,7 +126,7 @@ class App:
         models: The models.
         settings: For the exchanges.
         upstream: The far ends.
-        pictures: Gives what is done with pictures for a request with these headers.
+        pictures: What is done with pictures.
         max_body_bytes: The longest body of a request.
     """
 
@@ -138,7 +139,7 @@ class App:
         models: ModelTable,
         settings: Settings,
         upstream: Upstream,
-        pictures: Callable[[Mapping[str, str]], Pictures],
+        pictures: PictureDesk,
         max_body_bytes: int,
     ) -> None:
         self._keys = keys
@@ -235,6 +236,25 @@ class App:
         """Pictures for a prompt."""
         await self._exchange(call, DIALECTS["openai_images"])
 
+    async def show_picture(self, call: Call) -> None:
+        """A picture that was drawn here. Who has the address may see it: that is what it is for."""
+        found = await self._pictures.open(call.tail)
+        if found is None:
+            await call.respond_error(
+                InvalidRequestError(
+                    "There is no such picture here, or not any more.", code="not_found", status=404
+                )
+            )
+            return
+        media_type, data = found
+        headers = (
+            ("content-type", media_type),
+            ("cache-control", "private, max-age=86400, immutable"),
+            ("content-security-policy", "default-src 'none'; sandbox"),
+            ("x-content-type-options", "nosniff"),
+        )
+        await call.respond(200, headers, data)
+
     async def list_credentials(self, call: Call) -> None:
         """All credentials, by fingerprint."""
         await self._administer(call, lambda each, _: admin.list_credentials(each, self._groups))
@@ -313,7 +333,7 @@ class App:
             headers=headers,
         )
         del body
-        drive = Drive(exchange, call, self._upstream, credentials, self._pictures(headers))
+        drive = Drive(exchange, call, self._upstream, credentials, self._pictures.serve(headers))
         with self.drives.enlist(drive):
             call.summary = await drive.run()
 
@@ -346,6 +366,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/models/{}", {"GET": App.show_model}),
     Route("/v1/chat/completions", {"POST": App.chat}),
     Route("/v1/images/generations", {"POST": App.images}),
+    Route("/images/{}", {"GET": App.show_picture}, open=True),
     Route("/get/tokens", {"GET": App.list_credentials}),
     Route("/add/token", {"POST": App.add_credential}),
     Route("/delete/token", {"POST": App.remove_credential}),

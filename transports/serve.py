@@ -23,16 +23,18 @@ from grokproto.credentials import (
 from grokproto.errors import ConfigurationError
 from grokproto.models import ModelTable
 from grokproto.secret import Secret
+from grokproto.settings import ImageMode
 
 from .config import Config
 from .connection import ConnectionLimits
 from .logs import get_logger
-from .pictures import NoPictures
+from .picture_store import LocalPictures, open_store
+from .pictures import PictureDesk
 from .routes import App
 from .scheduler import OwnCookie, Scheduler
 from .server import Listening, Server
 from .simulator import Simulator
-from .store import MEMORY, Store
+from .store import MEMORY, Store, default_path
 from .upstream import Upstream, UpstreamConfig
 
 DEMO_COOKIES = "demo-account-1,demo-account-2"
@@ -144,6 +146,22 @@ def build_scheduler(
     )
 
 
+def build_pictures(config: Config) -> PictureDesk:
+    """What a configuration wants done with pictures.
+
+    Raises:
+        ConfigurationError: The directory of local pictures cannot be used.
+    """
+    local = None
+    if ImageMode(config.image_mode) is ImageMode.LOCAL:
+        directory = config.image_dir or default_path().parent / "pictures"
+        store = open_store(
+            directory, cap_bytes=config.image_dir_bytes, lifetime=config.image_lifetime
+        )
+        local = LocalPictures(store)
+    return PictureDesk(local, config.public_url)
+
+
 def point_at(config: Config, url: str) -> Config:
     """A configuration whose far ends are all one simulator, reached without a proxy."""
     return attrs.evolve(  # type: ignore[misc]  # it is one, but the decorator hides that
@@ -162,9 +180,15 @@ async def run_server(
     scheduler: Scheduler,
     announce: Callable[[Listening], None] = lambda _: None,
     *,
+    pictures: PictureDesk | None = None,
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve with credentials from `scheduler` until a signal says to stop."""
+    """Serve with credentials from `scheduler` until a signal says to stop.
+
+    Raises:
+        ConfigurationError: The directory of local pictures cannot be used.
+        OSError: It cannot listen there.
+    """
     log = get_logger()
     proxy = None if config.proxy is None else config.proxy.reveal()
 
@@ -183,7 +207,7 @@ async def run_server(
         models=models,
         settings=settings,
         upstream=upstream,
-        pictures=lambda _: NoPictures(),
+        pictures=pictures or build_pictures(config),
         max_body_bytes=config.max_body_bytes,
     )
     server = Server(

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..answer import Usage
-from ..commands import ClientCommand, Command, Finish, SendData, SendResponse, Summary
+from ..commands import ClientCommand, Command, Finish, SendData, SendResponse
 from ..dialects.base import Choices
 from ..failures import Failure
+from .answering import Answering
 from .reply import Reply
 
 
@@ -20,26 +21,23 @@ class Join:
     Args:
         choices: Renders it.
         reply: What the client has been told.
-        number: How many there are.
+        works: What they do.
     """
 
-    def __init__(self, choices: Choices, reply: Reply, number: int) -> None:
+    def __init__(self, choices: Choices, reply: Reply, works: Sequence[Answering]) -> None:
         self._choices = choices
         self._reply = reply
-        self._status: list[int | None] = [None] * number
-        self._answers: list[list[bytes]] = [[] for _ in range(number)]
-        self._summaries: list[Summary] = []
-        self._number = number
+        self._works = works
+        self._status: list[int | None] = [None] * len(works)
+        self._answers: list[list[bytes]] = [[] for _ in works]
+        self._ended = 0
+        self.failure: Failure | None = None
+        """What went wrong with the first that failed."""
 
     @property
     def over(self) -> bool:
         """Whether nothing more is wanted of any of them."""
-        return self.failure is not None or len(self._summaries) == self._number
-
-    @property
-    def failure(self) -> Failure | None:
-        """What went wrong with the first that failed."""
-        return next((each.failure for each in self._summaries if each.failure is not None), None)
+        return self.failure is not None or self._ended == len(self._works)
 
     def take(self, index: int, command: Command) -> Sequence[ClientCommand]:
         """Take a command of one of the exchanges that is for the client, or its last command; give
@@ -52,7 +50,8 @@ class Join:
                     return [c for c in self._reply.send(data) if isinstance(c, ClientCommand)]
                 self._answers[index].append(data)
             case Finish(summary):
-                self._summaries.append(summary)
+                self._ended += 1
+                self.failure = self.failure or summary.failure
         return ()
 
     def finish(self) -> bytes:
@@ -63,17 +62,17 @@ class Join:
     def usage(self) -> Usage:
         """Of all; the question counts once, as it does elsewhere."""
         return Usage(
-            max((each.prompt_tokens for each in self._summaries), default=0),
-            sum(each.completion_tokens for each in self._summaries),
-            sum(each.reasoning_tokens for each in self._summaries),
+            self._works[0].usage.prompt_tokens,
+            sum(each.usage.completion_tokens for each in self._works),
+            sum(each.usage.reasoning_tokens for each in self._works),
         )
 
     @property
     def attempts(self) -> int:
         """Of all."""
-        return sum(each.attempts for each in self._summaries)
+        return sum(each.attempts for each in self._works)
 
     @property
     def credential(self) -> str | None:
-        """The last one that was used."""
-        return self._summaries[-1].credential if self._summaries else None
+        """That of the first."""
+        return self._works[0].credential

@@ -9,7 +9,7 @@ import attrs
 
 from ..answer import Usage
 from ..commands import Branch, FetchPicture, Finish, Fork, Summary
-from ..dialects.base import Choices, Dialect, Encoder
+from ..dialects.base import Choices, Dialect
 from ..errors import InvalidRequestError
 from ..events import PictureRefused
 from ..failures import Failure, FailureKind
@@ -50,7 +50,7 @@ class Flow:
         body: bytes,
         context: Context,
         holdings: Holdings,
-        build_branch: Callable[[Context, Plan, Callable[[], Encoder], set[str]], Branch],
+        build_branch: Callable[[Answering, Holdings, Reply], Branch],
     ) -> None:
         self._body = body
         self._context = context
@@ -156,15 +156,27 @@ class Flow:
 
     def _divide(self, plan: Plan, choices: Choices) -> Steps[None]:
         """Make several answers, each in an exchange of its own."""
-        number = plan.request.choices
+        context = self._context
         self._reply.begin(choices)
-        self._join = Join(choices, self._reply, number)
         self._holdings.enter(State.DIVIDED)
         used: set[str] = set()
-        branches = [
-            self._build_branch(self._context, plan, partial(choices.build_encoder, index), used)
-            for index in range(number)
-        ]
+        works: list[Answering] = []
+        branches: list[Branch] = []
+        for index in range(plan.request.choices):
+            holdings = Holdings()
+            reply = Reply(context.dialect, holdings, context.settings)
+            work = Answering(
+                plan,
+                partial(choices.build_encoder, index),
+                context.settings,
+                context.new_id,
+                holdings,
+                reply,
+                used,
+            )
+            works.append(work)
+            branches.append(self._build_branch(work, holdings, reply))
+        self._join = Join(choices, self._reply, works)
         yield Fork(tuple(branches), self._join)
         self._holdings.enter(State.ANSWERING)
         self._failure = self._join.failure

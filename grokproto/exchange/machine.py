@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..commands import CleanupCommand, Command
-from ..dialects.base import Dialect, Encoder
+from ..dialects.base import Dialect
 from ..errors import LocalProtocolError
 from ..events import ClientClosed, Event, ServerStopping, Start
 from ..models import ModelTable
@@ -30,7 +30,6 @@ from ..states import REPLIES, State
 from .answering import Answering
 from .flow import BranchFlow, Context, Flow
 from .holdings import Holdings, Steps
-from .plan import Plan
 from .reply import Reply
 
 
@@ -159,12 +158,5 @@ class Exchange(_Alternation):
         super().__init__(Flow(body, context, holdings, _build_branch), holdings)
 
 
-def _build_branch(
-    context: Context, plan: Plan, build_encoder: Callable[[], Encoder], used: set[str]
-) -> _Alternation:
-    holdings = Holdings()
-    reply = Reply(context.dialect, holdings, context.settings)
-    answering = Answering(
-        plan, build_encoder, context.settings, context.new_id, holdings, reply, used
-    )
+def _build_branch(answering: Answering, holdings: Holdings, reply: Reply) -> _Alternation:
     return _Alternation(BranchFlow(answering, reply), holdings)

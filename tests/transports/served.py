@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from transports.config import Config, load_config
+from transports.pictures import PictureDesk
 from transports.scheduler import Scheduler
 from transports.serve import build_scheduler, point_at, run_server
 from transports.server import Listening
@@ -169,6 +170,17 @@ class RawClient:
         return await self._read_to_end() == b""
 
 
+class LateClock:
+    """The time of day, and as many seconds later as a test likes."""
+
+    def __init__(self) -> None:
+        self.late = 0.0
+        self._start = time.time()
+
+    def __call__(self) -> float:
+        return self._start + self.late
+
+
 def encode_request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
     """A whole request as bytes. Underscores in the names of headers stand for hyphens."""
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
@@ -187,6 +199,7 @@ def with_server(
     quotas: dict[str, tuple[int, float]] | None = None,
     no_guests: bool = False,
     unix_time: Callable[[], float] = time.time,
+    pictures: PictureDesk | None = None,
     **environment: str,
 ) -> None:
     """Run a check against a server of its own; nothing may be left of it afterwards."""
@@ -203,7 +216,9 @@ def with_server(
             models = config.read_models()
 
             async def serve(*, task_status: trio.TaskStatus[Listening]) -> None:
-                await run_server(config, models, scheduler, task_status=task_status)
+                await run_server(
+                    config, models, scheduler, pictures=pictures, task_status=task_status
+                )
 
             with Store(config.state_path) as store:
                 scheduler = build_scheduler(config, store, unix_time=unix_time)

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 import trio
 
 from grokproto.credentials import State
-from tests.transports.served import RawResponse, Served, chat, with_server
+from tests.transports.served import LateClock, RawResponse, Served, chat, with_server
 from transports.simulator import Delivery, FaultKind, Simulator
 from transports.store import read_records
 
@@ -276,17 +275,6 @@ def test_guests_are_replaced_at_a_bounded_rate() -> None:
     with_server(
         check, accounts=(), unix_time=clock, **GUESTS, QUOTAS="grok-2=1/2h", ACQUIRE_WAIT="5"
     )
-
-
-class LateClock:
-    """The time of day, and as many seconds later as a test likes."""
-
-    def __init__(self) -> None:
-        self.late = 0.0
-        self._start = time.time()
-
-    def __call__(self) -> float:
-        return self._start + self.late
 
 
 def test_site_that_gives_no_guests() -> None:
