@@ -3,6 +3,11 @@
 The floor for reading is `json.loads` of each line; the floor for writing is one `json.dumps` of a
 chunk for each token. Both together are what the plainest program must do. Everything is run in one
 process, in rounds that take turns, and the figures are medians; only the ratios mean anything.
+
+The second table has other kinds of streams beside plain text, and a lower floor: msgspec decodes
+the one field that is wanted, all lines of a read at once, and a chunk is a prefix, the token and a
+suffix. It keeps no rule of the protocol; what the core costs above it is what the rules cost. The
+plain way is that of the yardsticks, `yardsticks/lines.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +18,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
+
+import msgspec
 
 from grokproto import DIALECTS, NEED_DATA, AnswerReader, Exchange, ModelTable, Settings
 from grokproto import commands as c
@@ -21,6 +29,10 @@ from grokproto import events as e
 from grokproto.lease import Lease
 from grokproto.request import ChatRequest
 from grokproto.secret import Secret
+from grokproto.settings import ImageMode, SearchFormat
+
+from . import streams
+from .yardsticks.lines import convert
 
 TOKENS = 2000
 ROUNDS = 9
@@ -37,9 +49,59 @@ BODY = json.dumps(
 ).encode()
 
 
-def group(size: int) -> list[bytes]:
+def group(size: int, lines: list[bytes] = LINES) -> list[bytes]:
     """The lines in reads of this many."""
-    return [b"".join(LINES[start : start + size]) for start in range(0, TOKENS, size)]
+    return [b"".join(lines[start : start + size]) for start in range(0, len(lines), size)]
+
+
+KINDS = {
+    "text": streams.plain(TOKENS),
+    "reasoning": streams.reasoning(TOKENS),
+    "search": streams.search(TOKENS),
+    "pictures": streams.pictures(TOKENS),
+}
+KINDS_SETTINGS = Settings(
+    search=frozenset({SearchFormat.INLINE, SearchFormat.LIST}), image_mode=ImageMode.UPSTREAM
+)
+"""What was found is shown where it is cited and as a list; pictures are not fetched."""
+
+
+class _Token(msgspec.Struct):
+    token: str | None = None
+
+
+class _Response(msgspec.Struct):
+    response: _Token
+
+
+class _Line(msgspec.Struct):
+    result: _Response
+
+
+_DECODER = msgspec.json.Decoder(_Line)
+_PREFIX = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"grok-3",'
+    b'"choices":[{"index":0,"delta":{"content":'
+)
+_SUFFIX = b'},"finish_reason":null}]}\n\n'
+
+
+def floor_msgspec(reads: list[bytes]) -> None:
+    """As little as can be done in Python: decode, and put the token between two constants."""
+    encode = msgspec.json.encode
+    for data in reads:
+        pieces: list[bytes] = []
+        for line in _DECODER.decode_lines(data):
+            token = line.result.response.token
+            if token:
+                pieces += _PREFIX, encode(token), _SUFFIX
+        b"".join(pieces)
+
+
+def plainly(lines: list[bytes]) -> None:
+    """As it is plainly written: a dict for each line, and one for each chunk."""
+    for line in lines:
+        convert(line, "chatcmpl-1", 1)
 
 
 def floor_reading() -> None:
@@ -83,7 +145,7 @@ def both(reads: list[bytes]) -> None:
         b"".join(pieces)
 
 
-def exchange(reads: list[bytes]) -> None:
+def exchange(reads: list[bytes], settings: Settings = Settings()) -> None:  # noqa: B008
     """A whole exchange, with a host in memory."""
     lease = Lease(1, "a", "grok-3", {"sso": Secret("x")})
     numbers = itertools.count()
@@ -91,7 +153,7 @@ def exchange(reads: list[bytes]) -> None:
         BODY,
         dialect=DIALECTS["openai_chat"],
         models=ModelTable(),
-        settings=Settings(),
+        settings=settings,
         new_id=lambda: str(next(numbers)),
         created=1,
     )
@@ -130,6 +192,31 @@ def repeat(work: Callable[[], None]) -> None:
         work()
 
 
+def compare_kinds() -> None:
+    """Measure and print the other kinds of streams."""
+    print("\nof the floor: msgspec; of plain: how many times as fast as the plain way\n")
+    print(f"{'stream':12}{'lines a read':>13}{'work':>20}{'us a line':>10}", end="")
+    print(f"{'spread':>9}{'of floor':>10}{'of plain':>10}")
+    for kind, lines in KINDS.items():
+        for size in (1, 16):
+            reads = group(size, lines)
+            times = measure(
+                {
+                    "floor": partial(floor_msgspec, reads),
+                    "plain": partial(plainly, lines),
+                    "reader + encoder": partial(both, reads),
+                    "exchange": partial(exchange, reads, KINDS_SETTINGS),
+                }
+            )
+            middles = {name: statistics.median(seconds) for name, seconds in times.items()}
+            for name, middle in middles.items():
+                spread = (max(times[name]) - min(times[name])) / middle
+                print(
+                    f"{kind:12}{size:13}{name:>20}{middle / len(lines) * 1e6:10.2f}{spread:9.0%}"
+                    f"{middle / middles['floor']:10.2f}{middles['plain'] / middle:10.2f}"
+                )
+
+
 def main() -> None:
     """Measure and print."""
     one, many = group(1), group(16)
@@ -163,6 +250,7 @@ def main() -> None:
         )
     ((name, seconds),) = short.items()
     print(f"\n{name}: {statistics.median(seconds) / REPEATS * 1e6:.0f} us")
+    compare_kinds()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,163 @@
+"""Is what is large read in time in proportion to it? `python -m benchmarks.bench_large`
+
+A line of 5 MB that comes in reads of 1 KiB, a conversation of 64 KiB in 2,000 turns, and 10 MB of
+pictures in a request; each also of twice the size. The floor is one `json.loads` of the same bytes.
+Medians of rounds that take turns; only ratios mean anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from grokproto import DIALECTS, NEED_DATA, AnswerReader, Exchange, ModelTable, Settings
+from grokproto import commands as c
+from grokproto import events as e
+from grokproto.lease import Lease
+from grokproto.secret import Secret
+from grokproto.settings import LongInput
+
+ROUNDS = 7
+READ_BYTES = 1024
+LINE_BYTES = 5_000_000
+HISTORY_BYTES = 64 * 1024
+TURNS = 2000
+PICTURES = 4
+PICTURES_BYTES = 10_000_000
+"""Of base64."""
+
+
+SENTENCE = "All work and no play. "
+
+
+def build_line(name: str, size: int) -> bytes:
+    """A frame with one long text: its token, its final message, or a field that nobody knows."""
+    text = SENTENCE * (size // len(SENTENCE))
+    value = {"message": text} if name == "modelResponse" else text
+    return json.dumps({"result": {"response": {name: value}}}).encode() + b"\n"
+
+
+def read_line(line: bytes) -> None:
+    """Read it in small pieces."""
+    reader = AnswerReader()
+    for start in range(0, len(line), READ_BYTES):
+        reader.receive_data(line[start : start + READ_BYTES])
+        while reader.next_event() is not NEED_DATA:
+            pass
+
+
+def build_history(turns: int) -> bytes:
+    """A request with so many turns, each as long as fits 2,000 into 64 KiB."""
+    text = "x" * (HISTORY_BYTES // TURNS)
+    messages = [
+        {"role": "assistant" if turn % 2 else "user", "content": text} for turn in range(turns - 1)
+    ]
+    messages.append({"role": "user", "content": text})
+    return json.dumps({"model": "grok-3", "messages": messages}).encode()
+
+
+def build_pictures(size: int) -> bytes:
+    """A request with pictures of so much base64 together."""
+    data = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * (size * 3 // 4 // PICTURES // 256)
+    url = "data:image/png;base64," + base64.b64encode(data).decode()
+    parts: list[dict[str, Any]] = [{"type": "text", "text": "Compare them."}]
+    parts += [{"type": "image_url", "image_url": {"url": url}}] * PICTURES
+    return json.dumps(
+        {"model": "grok-3", "messages": [{"role": "user", "content": parts}]}
+    ).encode()
+
+
+def ask(body: bytes, settings: Settings) -> None:
+    """From the client's body to the question to Grok, uploads included."""
+    lease = Lease(1, "a", "grok-3", {"sso": Secret("x")})
+    numbers = itertools.count()
+    exchange = Exchange(
+        body,
+        dialect=DIALECTS["openai_chat"],
+        models=ModelTable(),
+        settings=settings,
+        new_id=lambda: str(next(numbers)),
+        created=1,
+    )
+    answer: Iterator[e.Event] = iter(())
+    command = exchange.handle(e.Start(), 0.0)
+    while True:
+        event: e.Event = e.Completed()
+        match command:
+            case c.AcquireCredential():
+                event = e.CredentialAcquired(lease)
+            case c.SendRequest(request):
+                if request.url.endswith("/conversations/new"):
+                    exchange.abandon(0.0)
+                    return
+                event = e.ResponseReceived(200)
+                answer = iter((e.DataReceived(b'{"fileMetadataId":"1"}'), e.EndOfMessage()))
+            case c.ReceiveData():
+                event = next(answer)
+            case c.CloseRequest():
+                pass
+            case _:
+                raise AssertionError(command)
+        command = exchange.handle(event, 0.0)
+
+
+Work = tuple[str, bytes, Callable[[bytes], None]]
+
+
+def works() -> list[tuple[Work, Work]]:
+    """Each at its size, and at twice that."""
+    send = Settings(long_input=LongInput.SEND)
+
+    def both(
+        name: str, build: Callable[[int], bytes], size: int, work: Callable[[bytes], None]
+    ) -> tuple[Work, Work]:
+        return (name, build(size), work), (name, build(2 * size), work)
+
+    return [
+        both("line: a token", partial(build_line, "token"), LINE_BYTES, read_line),
+        both("line: final message", partial(build_line, "modelResponse"), LINE_BYTES, read_line),
+        both("line: unknown", partial(build_line, "other"), LINE_BYTES, read_line),
+        both("history, sent", build_history, TURNS, lambda body: ask(body, send)),
+        both("history, as a file", build_history, TURNS, lambda body: ask(body, Settings())),
+        both("pictures", build_pictures, PICTURES_BYTES, lambda body: ask(body, Settings())),
+    ]
+
+
+def clock(work: Callable[[bytes], Any], data: bytes) -> float:
+    """Seconds for one time."""
+    started = time.perf_counter()
+    work(data)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    print(
+        f"Python {platform.python_version()}, msgspec {version('msgspec')}; "
+        f"median of {ROUNDS} rounds\n"
+    )
+    print(f"{'work':26}{'MB':>7}{'ms':>9}{'spread':>9}{'of json.loads':>15}{'twice as large':>16}")
+    for (name, data, work), (_, double, _) in works():
+        times: dict[str, list[float]] = {"floor": [], "work": [], "double": []}
+        for _ in range(ROUNDS):
+            times["floor"].append(clock(json.loads, data))
+            times["work"].append(clock(work, data))
+            times["double"].append(clock(work, double))
+        middle = {key: statistics.median(seconds) for key, seconds in times.items()}
+        spread = (max(times["work"]) - min(times["work"])) / middle["work"]
+        print(
+            f"{name:26}{len(data) / 1e6:7.2f}{middle['work'] * 1e3:9.2f}{spread:9.0%}"
+            f"{middle['work'] / middle['floor']:13.2f} x{middle['double'] / middle['work']:14.2f} x"
+        )
+
+
+if __name__ == "__main__":
+    main()
