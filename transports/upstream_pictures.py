@@ -188,7 +188,9 @@ def _sniff(data: bytearray) -> str:
 
 
 def _too_large(max_bytes: int) -> PictureFetchError:
-    return PictureFetchError(f"it is larger than {max_bytes} bytes", Fault.CLIENT)
+    mebibytes, rest = divmod(max_bytes, 2**20)
+    size = f"{max_bytes} bytes" if rest else f"{mebibytes} MiB"
+    return PictureFetchError(f"it is larger than {size}", Fault.CLIENT)
 
 
 def _tell(exc: BaseException) -> str:

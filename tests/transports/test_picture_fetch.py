@@ -88,8 +88,9 @@ class Names:
 
 
 def answer(body: bytes = PNG, status: int = 200, **headers: str) -> bytes:
-    fields = {"content-length": str(len(body))} | headers
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = {"content-length": str(len(body))} | named
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + body
 
 
@@ -498,6 +499,13 @@ def test_the_largest_there_may_be() -> None:
 
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     with_far_end(test, saying(head + whole, head + whole + b"."))
+
+
+def test_limits_are_told_as_people_say_them() -> None:
+    async def test(far_end: FarEnd, route: Route) -> None:
+        await refuse(route, "it is larger than 20 MiB$", limits=FetchLimits())
+
+    with_far_end(test, saying(answer(content_length=str(20 * 1024 * 1024 + 1))))
 
 
 def test_a_length_that_is_too_large_is_believed() -> None:
