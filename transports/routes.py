@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from grokproto.commands import Summary
+from grokproto.credentials import State
 from grokproto.dialects import DIALECTS
 from grokproto.dialects.base import Dialect
 from grokproto.dialects.openai_objects import encode_error, encode_model, encode_models
@@ -215,6 +216,21 @@ class App:
             body.update(status="degraded", state=self._scheduler.store.error)
         await call.respond(200, _JSON, msgspec.json.encode(body))
 
+    async def ready(self, call: Call) -> None:
+        """Whether requests can be answered: the state can be written, and a credential is there.
+
+        Anybody may ask, so it says no more than that.
+        """
+        reason: str | None = None
+        if self._scheduler is not None:
+            known = self._scheduler.pool.status(self._scheduler.unix_now)
+            if all(status.state is State.DISABLED for status in known):
+                reason = "There is no account, and no guest session, that is in service."
+            if self._scheduler.store.check() is not None:
+                reason = "The state cannot be written."
+        body = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
+        await call.respond(200 if reason is None else 503, _JSON, msgspec.json.encode(body))
+
     async def list_models(self, call: Call) -> None:
         """The models."""
         await call.respond(200, _JSON, encode_models(self._models, MODELS_CREATED))
@@ -362,6 +378,7 @@ class App:
 
 ROUTES: tuple[Route, ...] = (
     Route("/health", {"GET": App.health}, open=True),
+    Route("/ready", {"GET": App.ready}, open=True),
     Route("/v1/models", {"GET": App.list_models}),
     Route("/v1/models/{}", {"GET": App.show_model}),
     Route("/v1/chat/completions", {"POST": App.chat}),

@@ -39,6 +39,10 @@ CREATE TABLE IF NOT EXISTS credentials (
     record BLOB NOT NULL
 ) WITHOUT ROWID;
 """
+_TOUCH = """
+UPDATE credentials SET record = record WHERE name = (SELECT min(name) FROM credentials)
+"""
+"""Writes, and changes nothing."""
 _BUSY_SECONDS = 1.0
 
 
@@ -104,19 +108,29 @@ class Store:
         A write that fails is told and not raised: a call is better made than refused because a
         disk is full.
         """
-        if not records:
+        if records:
+            self._attempt(lambda: self._save(records))
+
+    def check(self) -> str | None:
+        """Write something that changes nothing; why that failed, if it did."""
+        self._attempt(lambda: self._database.execute(_TOUCH))
+        return self.error
+
+    def _save(self, records: Mapping[str, bytes | None]) -> None:
+        if len(records) == 1:
+            self._write(records)  # a single statement is a transaction of its own
             return
+        self._database.execute("BEGIN IMMEDIATE")
         try:
-            if len(records) == 1:
-                self._write(records)  # a single statement is a transaction of its own
-            else:
-                self._database.execute("BEGIN IMMEDIATE")
-                try:
-                    self._write(records)
-                except BaseException:
-                    self._database.execute("ROLLBACK")
-                    raise
-                self._database.execute("COMMIT")
+            self._write(records)
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def _attempt(self, write: Callable[[], object]) -> None:
+        try:
+            write()
         except sqlite3.Error as exc:
             failed = f"the state cannot be written to {self.path}: {exc}"
             if self.error is None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.transports.served import Served, chat, encode_request, with_server
+from transports.routes import ROUTES
 
 
 def test_paths_with_and_without_v1() -> None:
@@ -159,3 +162,56 @@ def test_aliases_from_a_file(tmp_path: object) -> None:
         assert served.simulator.site.received[-1].body["modelName"] == "grok-3"
 
     with_server(check, MODELS_FILE=path)
+
+
+def test_ready_tells_the_truth(tmp_path: Path) -> None:
+    async def check(served: Served) -> None:
+        async def ask() -> tuple[int, str | None]:
+            answer = await served.request("GET", "/ready", authorization="")
+            return answer.status, answer.json.get("reason")
+
+        scheduler = served.scheduler
+        (only,) = scheduler.pool.status(scheduler.unix_now)
+        assert await ask() == (200, None)
+        scheduler.pool.disable(only.name, "Not today.", scheduler.unix_now)
+        status, reason = await ask()
+        assert (status, "account" in str(reason)) == (503, True)
+        assert only.name not in str(reason)
+        scheduler.pool.enable(only.name)
+        assert await ask() == (200, None)
+        scheduler.store._database.execute("PRAGMA query_only = ON")
+        assert await ask() == (503, "The state cannot be written.")
+        assert (await served.request("GET", "/health")).json["status"] == "degraded"
+        scheduler.store._database.execute("PRAGMA query_only = OFF")  # nobody asks for anything,
+        assert await ask() == (200, None)  # and yet it is noticed
+        assert (await served.request("GET", "/health")).json["status"] == "ok"
+
+    async def without_accounts(served: Served) -> None:
+        for path, status in (("/ready", 503), ("/health", 200)):
+            assert (await served.request("GET", path)).status == status
+
+    async def own(served: Served) -> None:
+        assert (await served.request("GET", "/ready")).status == 200
+
+    with_server(check, accounts=("anna",), STATE=str(tmp_path / "state"))
+    with_server(without_accounts, accounts=())
+    with_server(own, accounts=(), IS_CUSTOM_SSO="true")
+
+
+def test_what_is_told_of_accounts_needs_the_key() -> None:
+    """Every route but those that say whether the server is there."""
+
+    async def check(served: Served) -> None:
+        for route in ROUTES:
+            path = route.path.format("x")
+            for method in route.methods:
+                answer = await served.request(method, path, authorization="Bearer wrong")
+                assert (answer.status == 401) != (route.path in OPEN)
+        assert {route.path for route in ROUTES if route.open} == OPEN
+        for path in ("/metrics", "/status", "/admin", "/.env", "/state.sqlite3"):
+            assert (await served.request("GET", path, authorization="")).status in (401, 404)
+
+    with_server(check)
+
+
+OPEN = {"/health", "/ready", "/images/{}"}
