@@ -10,19 +10,20 @@ import enum
 from typing import TypeAlias
 
 import attrs
+import msgspec
 
 from .failures import Failure
 
+# There is one of these for each token, so they are of the kind that is made fastest.
 
-@attrs.frozen
-class Text:
+
+class Text(msgspec.Struct, frozen=True):
     """A piece of the answer itself, one for each token of Grok's; never empty."""
 
     text: str
 
 
-@attrs.frozen
-class Reasoning:
+class Reasoning(msgspec.Struct, frozen=True):
     """A piece of the model's thinking; never empty."""
 
     text: str

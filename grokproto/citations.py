@@ -60,6 +60,9 @@ class CitationLinks:
         self._length = 0
         """Code points of the content so far."""
 
+    text_passes = False
+    """Text is counted here."""
+
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `grokproto.filters.Filter.receive`."""
         match event:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 import attrs
+import msgspec
 
 from .failures import Failure
 from .lease import Lease, Outcome, Quota
@@ -64,8 +65,7 @@ class ReceiveResponse:
     deadline: float
 
 
-@attrs.frozen
-class ReceiveData:
+class ReceiveData(msgspec.Struct, frozen=True):
     """Wait for more of the open response's body."""
 
     deadline: float
@@ -99,8 +99,7 @@ class SendResponse:
     """`content-type` and what the dialect wants; the framing is the host's."""
 
 
-@attrs.frozen
-class SendData:
+class SendData(msgspec.Struct, frozen=True):
     """Send a piece of the response's body, and wait until the client can take more."""
 
     data: bytes

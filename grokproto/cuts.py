@@ -40,7 +40,13 @@ class _Search:
         return matched == self.length
 
 
-class StopSequences:
+class _Cut:
+    """Text never passes unseen: see `grokproto.filters.Filter.text_passes`."""
+
+    text_passes = False
+
+
+class StopSequences(_Cut):
     """Ends the answer's text before the first of some strings. Thinking is not searched.
 
     The first is the one that is complete first; of two that end together, the longer. Text that may
@@ -107,7 +113,7 @@ class StopSequences:
         return released
 
 
-class TokenLimit:
+class TokenLimit(_Cut):
     """Ends the answer after so many tokens of text and thinking, by the estimate.
 
     Args:

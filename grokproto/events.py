@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import attrs
+import msgspec
 
 from .lease import Lease
 
@@ -18,8 +19,7 @@ class Start:
     """Begin. The first event of every exchange, and only the first."""
 
 
-@attrs.frozen
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """The command was carried out and had nothing to report."""
 
 
@@ -54,8 +54,7 @@ class ResponseReceived:
     """Names in lower case."""
 
 
-@attrs.frozen
-class DataReceived:
+class DataReceived(msgspec.Struct, frozen=True):
     """A piece of the upstream body, with content codings already undone; never empty."""
 
     data: bytes

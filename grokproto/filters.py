@@ -32,6 +32,12 @@ _MAX_TITLE = 120
 class Filter(Protocol):
     """Changes the events of one answer."""
 
+    @property
+    def text_passes(self) -> bool:
+        """Whether `Text` that comes next passes as it is, and changes nothing here. What is true
+        after one `Text` stays so as long as nothing else comes."""
+        ...
+
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """Take the next event; give what shall come in its place."""
         ...
@@ -47,6 +53,11 @@ class ThinkTags:
     def __init__(self) -> None:
         self._open = False
         self._closed = False
+
+    @property
+    def text_passes(self) -> bool:
+        """See `Filter.text_passes`."""
+        return self._closed
 
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `Filter.receive`."""
@@ -72,6 +83,8 @@ class ThinkTags:
 
 class HiddenThinking:
     """Leaves the thinking out."""
+
+    text_passes = True
 
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `Filter.receive`."""
@@ -99,6 +112,11 @@ class ResultsInFront:
         self._results: list[SearchResult] = []
         self._begun = False
 
+    @property
+    def text_passes(self) -> bool:
+        """See `Filter.text_passes`."""
+        return self._begun
+
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `Filter.receive`."""
         match event:
@@ -121,6 +139,11 @@ class PicturesInText:
 
     def __init__(self) -> None:
         self._text_given = False
+
+    @property
+    def text_passes(self) -> bool:
+        """See `Filter.text_passes`."""
+        return self._text_given
 
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `Filter.receive`."""
@@ -150,6 +173,8 @@ def build_filters(thinking: ThinkingFormat, search: Collection[SearchFormat]) ->
 
 def run_filters(filters: Sequence[Filter], event: AnswerEvent) -> Sequence[AnswerEvent]:
     """Pass one event through all of them."""
+    if len(filters) == 1:
+        return filters[0].receive(event)
     events: Sequence[AnswerEvent] = (event,)
     for each in filters:
         events = [changed for event in events for changed in each.receive(event)]

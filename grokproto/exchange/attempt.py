@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import attrs
 
 from .. import answer
-from ..commands import StorePicture, UpstreamRequest
+from ..commands import ReceiveData, SendData, StorePicture, UpstreamRequest
 from ..cuts import build_cuts
 from ..dialects.base import Encoder
 from ..errors import RemoteProtocolError
-from ..events import EndOfMessage, PictureStored, ResponseReceived
+from ..events import DataReceived, EndOfMessage, PictureStored, ResponseReceived
 from ..failures import Failure, FailureKind
 from ..filters import Filter, build_filters, run_filters
 from ..grok import calls
@@ -88,6 +88,8 @@ class Attempt:
             self._filters = build_filters(
                 request.thinking or settings.thinking, request.search or frozenset()
             )
+        self._text_filters: Sequence[Filter] | None = None
+        """Those that have to do with text that follows on text; None where that is not known."""
         self._pictures: list[str] = []
         self.content_tokens = TokenCounter()
         self.reasoning_tokens = TokenCounter()
@@ -199,28 +201,36 @@ class Attempt:
     def _read_answer(self) -> Steps[answer.EndReason | Failure]:
         reader = AnswerReader(max_line_bytes=self._settings.max_line_bytes)
         room = self._settings.max_answer_bytes
+        holdings, reply = self._holdings, self._reply
         while True:
+            # Once for each read: no generator is made on the way of a token.
             patience = LINGER if reader.end_seen else self._settings.idle_timeout
-            event = yield from self._upstream.receive(patience)
-            if isinstance(event, Failure):
-                if not reader.end_seen:
-                    # What is held back is text all the same, and the client shall have it.
-                    reader.receive_eof(framed=False)
-                    yield from self._drain(reader)
-                    return event
-                reader.receive_eof()
+            deadline = holdings.now + patience
+            event = yield ReceiveData(min(deadline, reply.next_ping))
+            failure: Failure | None = None
+            if type(event) is not DataReceived:
+                event = yield from self._upstream.settle(event, patience, deadline)
+            if type(event) is DataReceived:
+                reader.receive_data(event.data if len(event.data) <= room else event.data[:room])
+                room -= len(event.data)
+                if room < 0:
+                    failure = self._too_long()
             elif isinstance(event, EndOfMessage):
                 reader.receive_eof(framed=event.framed)
             else:
-                reader.receive_data(event.data[:room])
-                room -= len(event.data)
-                if room < 0:
-                    yield from self._drain(reader)
-                    yield from self._holdings.close()
-                    return self._too_long()
-            ended = yield from self._drain(reader)
+                if not reader.end_seen:
+                    failure = event
+                # What is held back is text all the same, and the client shall have it.
+                reader.receive_eof(framed=failure is None)
+            data, ended = self._render(reader)
+            if data:
+                if reply.note_sending():
+                    yield SendData(data)
+                else:
+                    yield from reply.send(data)
+            ended = failure or ended
             if ended is not None:
-                yield from self._holdings.close()
+                yield from holdings.close()
                 return ended
 
     def _too_long(self) -> Failure:
@@ -230,11 +240,19 @@ class Attempt:
             f"Grok's answer did not end within {megabytes:g} MiB, which is no answer; try again.",
         )
 
-    def _drain(self, reader: AnswerReader) -> Steps[answer.EndReason | Failure | None]:
-        """Pass on all that the reader has; what one read caused goes out in one piece."""
+    def _render(self, reader: AnswerReader) -> tuple[bytes, answer.EndReason | Failure | None]:
+        """All that the reader has, for the client; what one read caused goes out in one piece."""
         pieces: list[bytes] = []
         ended: answer.EndReason | Failure | None = None
+        encode = self._encoder.encode
         while ended is None and (read := reader.next_event()) is not NEED_DATA:
+            if type(read) is answer.Text and self._text_filters is not None:
+                self.content_tokens.add(read.text)
+                if self._text_filters:
+                    pieces += map(encode, run_filters(self._text_filters, read))
+                else:
+                    pieces.append(encode(read))
+                continue
             for event in run_filters(self._cuts, read) if self._cuts else (read,):
                 match event:
                     case answer.Text(text):
@@ -249,12 +267,11 @@ class Attempt:
                         continue  # pictures may follow
                     case answer.Failed(failure):
                         ended = failure
-                for shown in run_filters(self._filters, event):
-                    pieces.append(self._encoder.encode(shown))
-        data = b"".join(pieces)
-        if data:
-            yield from self._reply.send(data)
-        return ended
+                pieces += map(encode, run_filters(self._filters, event))
+            if not self._cuts:
+                concerned = [each for each in self._filters if not each.text_passes]
+                self._text_filters = concerned if type(read) is answer.Text else None
+        return b"".join(pieces), ended
 
     def _give(self, event: answer.AnswerEvent) -> Steps[None]:
         data = b"".join(self._encoder.encode(shown) for shown in run_filters(self._filters, event))

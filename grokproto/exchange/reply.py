@@ -76,6 +76,13 @@ class Reply:
         self.content_sent = True
         yield from self._send(data)
 
+    def note_sending(self) -> bool:
+        """More of a streamed answer is about to be sent, by whoever asks; whether the head is out,
+        so that `SendData` is all there is to it."""
+        self.content_sent = True
+        self._last_sent = self._holdings.now
+        return self.status is not None
+
     def finish(self, data: bytes) -> Steps[None]:
         """End a complete answer, with the last of it."""
         yield from self.send(data)

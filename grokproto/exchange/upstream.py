@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from ..commands import ReceiveData, ReceiveResponse, SendRequest, UpstreamRequest
@@ -59,6 +61,12 @@ class Upstream:
         """
         deadline = self._holdings.now + timeout
         event = yield ReceiveData(min(deadline, self._reply.next_ping))
+        return (yield from self.settle(event, timeout, deadline))
+
+    def settle(
+        self, event: Any, timeout: float, deadline: float
+    ) -> Steps[DataReceived | EndOfMessage | Failure]:
+        """Make of the answer to a `ReceiveData` what `receive` gives; it may take waiting on."""
         while type(event) is TimedOut:
             if self._holdings.now >= deadline:
                 yield from self._holdings.close()
