@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import socket
 import sys
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -95,7 +96,9 @@ def serve_command(demo: bool, host: str | None, port: str | None, env_file: Path
         trio.run(lambda: serve(config, demo=demo, announce=announce))
     except (OSError, BaseExceptionGroup) as exc:
         found = _find(exc, OSError)
-        if not isinstance(found, OSError) or found.errno not in _CANNOT_LISTEN:
+        if not isinstance(found, socket.gaierror) and (
+            not isinstance(found, OSError) or found.errno not in _CANNOT_LISTEN
+        ):
             raise
         _stop(f"cannot listen on {config.host} port {config.port}: {found.strerror}", 1)
 

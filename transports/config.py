@@ -7,6 +7,7 @@ variable; the values of secret ones are never in it.
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -314,11 +315,24 @@ def load_config(environment: Mapping[str, str] | None = None, dotenv: Path | Non
         dotenv: Instead of `.env` in the working directory.
 
     Raises:
-        ConfigurationError: A value cannot be right.
+        ConfigurationError: A value cannot be right, or the file cannot be read.
     """
-    found = dotenv_values(dotenv or Path(".env"), interpolate=False)
+    found = _read_dotenv(dotenv or Path(".env"), must_exist=dotenv is not None)
     merged = {**found, **(os.environ if environment is None else environment)}
     present = {name: value for name, value in merged.items() if value}
     config = environ.to_config(Config, environ=present)
     config.check()
     return config
+
+
+def _read_dotenv(path: Path, *, must_exist: bool) -> Mapping[str, str | None]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if not must_exist:
+            return {}
+        raise ConfigurationError(f"{path} is not there") from None
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = getattr(exc, "strerror", None) or "it is not UTF-8"
+        raise ConfigurationError(f"{path} cannot be read: {reason}") from None
+    return dotenv_values(stream=io.StringIO(text), interpolate=False)

@@ -51,9 +51,12 @@ async def _open_listeners(host: str, port: int) -> list[socket.socket]:
     Raises:
         OSError: That cannot be done.
     """
-    found = await trio.socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    try:
+        found = await trio.socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except UnicodeError as exc:
+        raise socket.gaierror(socket.EAI_NONAME, "it is no name of a host") from exc
     listeners: list[socket.socket] = []
     missing: OSError | None = None
     try:

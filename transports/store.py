@@ -184,6 +184,8 @@ def _load(database: sqlite3.Connection) -> dict[str, bytes]:
 
 def _hold(file: Path) -> IO[bytes] | None:
     """Lock the state for this process, as long as the file that is given back is open."""
+    if not file.name:
+        raise ConfigurationError(f"STATE {file} is no file")
     lock_path = file.with_name(file.name + ".lock")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

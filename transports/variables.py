@@ -37,6 +37,10 @@ def declare(name: str, default: str | None, convert: Callable[[str], T], help_: 
         if not isinstance(value, str):
             return value  # no default, or converted before (`attrs.evolve`)
         try:
+            value.encode()
+        except UnicodeEncodeError:  # how Python shows bytes of the environment that are none
+            raise ConfigurationError(f"{name} is not UTF-8") from None
+        try:
             return convert(value)
         except (BadValueError, ConfigurationError) as exc:
             raise ConfigurationError(f"{name} {exc}") from None

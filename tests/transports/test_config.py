@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from grokproto.settings import SearchFormat, Settings, ThinkingFormat
 from transports.config import is_loopback, load_config
 from transports.keys import ApiKeys
 
-NOWHERE = Path("/nonexistent/.env")
+NOWHERE = Path(os.devnull)
 
 
 def load(**environment: str) -> object:
