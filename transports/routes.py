@@ -226,7 +226,7 @@ class App:
             known = self._scheduler.pool.status(self._scheduler.unix_now)
             if all(status.state is State.DISABLED for status in known):
                 reason = "There is no account, and no guest session, that is in service."
-            if self._scheduler.store.check() is not None:
+            if self._scheduler.check_store() is not None:
                 reason = "The state cannot be written."
         body = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
         await call.respond(200 if reason is None else 503, _JSON, msgspec.json.encode(body))

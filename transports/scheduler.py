@@ -1,12 +1,15 @@
 """The pool's waiting face: who waits in line, what is kept, and where guests come from.
 
-The pool decides and never waits. Here calls wait for it: first come, first served, within the line
-of their quota group. Whatever a grant or a release has changed is written down before anything else
-happens, so a call is on record before Grok sees it.
+The pool decides and never waits. Here calls wait for it: first come, first served. Each quota group
+has a line of its own, so that one with nothing to give holds up no other; an account that serves
+several groups goes to whoever came first in any of them. Whatever a grant or a release has changed
+is written down before anything else happens, so a call is on record before Grok sees it.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -46,6 +49,9 @@ class _Waiter:
     """A call in line."""
 
     command: AcquireCredential
+    number: int
+    """Counts up with each that comes."""
+
     called: trio.Event = attrs.field(factory=trio.Event)
     answer: Lease | Refusal | None = None
     """What it was called for."""
@@ -79,8 +85,11 @@ class Scheduler:
         self.pool = pool
         self.store = store
         self._unix_time = unix_time
+        self._unwritten: dict[str, bytes | None] = {}
+        """Records that a failed write has left to be written with the next."""
         self._lines: dict[str, deque[_Waiter]] = {}
         """By group: who waits, in order."""
+        self._numbers = itertools.count()
         self._guests_asked = trio.Event()
         self._log = get_logger()
         self._restore()
@@ -104,12 +113,25 @@ class Scheduler:
             raise ConfigurationError(f"STATE {self.store.path}: {exc}") from exc
 
     def keep(self) -> None:
-        """Write down what has changed."""
+        """Write down what has changed, and what could not be written before."""
         changes = self.pool.changes()
         if changes:
             records: dict[str, bytes | None] = {r.name: encode_record(r) for r in changes.records}
             records.update(dict.fromkeys(changes.removed))
-            self.store.save(records)
+            self._save(records)
+
+    def check_store(self) -> str | None:
+        """Write what could not be written before, or something that changes nothing; why that
+        failed, if it did."""
+        if self._unwritten:
+            self._save({})
+            return self.store.error
+        return self.store.check()
+
+    def _save(self, records: dict[str, bytes | None]) -> None:
+        if self._unwritten:
+            records = {**self._unwritten, **records}
+        self._unwritten = {} if self.store.save(records) else records
 
     # Calls (`drive.Credentials`)
 
@@ -123,7 +145,7 @@ class Scheduler:
             refusal = granted
             if not refusal.waiting or trio.current_time() >= command.deadline:
                 return refusal.as_event()
-        return await self._wait_in_line(_Waiter(command), refusal)
+        return await self._wait_in_line(_Waiter(command, next(self._numbers)), refusal)
 
     async def _wait_in_line(
         self, waiter: _Waiter, refusal: Refusal | None
@@ -147,7 +169,7 @@ class Scheduler:
         finally:
             if waiter in line:
                 line.remove(waiter)
-        answer = waiter.answer or self._try(command)
+        answer = waiter.answer or self._try(command)  # those in front could not have it
         return CredentialAcquired(answer) if isinstance(answer, Lease) else answer.as_event()
 
     def release(self, command: ReleaseCredential) -> None:
@@ -191,22 +213,41 @@ class Scheduler:
         return granted
 
     def serve_waiting(self) -> None:
-        """Something has changed: let those who wait have what there is."""
-        for group in list(self._lines):
-            self._serve(group)
+        """Something has changed: let those who wait have what there is, in the order they came."""
+        turns = [(line[0].number, group, 0) for group, line in self._lines.items() if line]
+        heapq.heapify(turns)
+        while turns:
+            _, group, place = heapq.heappop(turns)
+            place, refusal = self._serve_one(group, place)
+            line = self._lines[group]
+            if refusal is None and place < len(line):
+                heapq.heappush(turns, (line[place].number, group, place))
 
     def _serve(self, group: str) -> Refusal | None:
-        """Serve a line in its order; why it goes no further, if it does not."""
-        line = self._lines[group]
-        for waiter in list(line):
-            granted = self._try(waiter.command)
-            if isinstance(granted, Lease) or not granted.waiting:
-                line.remove(waiter)
-                waiter.answer = granted
-                waiter.called.set()
-            elif not granted.tried:
-                return granted  # and so for all behind; else this one has merely tried them
+        """Serve one line in its order; why it goes no further, if it does not."""
+        place = 0
+        while place < len(self._lines[group]):
+            place, refusal = self._serve_one(group, place)
+            if refusal is not None:
+                return refusal
         return None
+
+    def _serve_one(self, group: str, place: int) -> tuple[int, Refusal | None]:
+        """Serve who stands at a place in a line, if that can be done.
+
+        Returns:
+            The place of the next one, and why nobody behind can be served either.
+        """
+        line = self._lines[group]
+        waiter = line[place]
+        granted = self._try(waiter.command)
+        if isinstance(granted, Lease) or not granted.waiting:
+            del line[place]
+            waiter.answer = granted
+            waiter.called.set()
+            return place, None
+        # Where this one has merely tried what there is, one behind may not have.
+        return place + 1, None if granted.tried else granted
 
     # Guests
 

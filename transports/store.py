@@ -102,14 +102,13 @@ class Store:
         """All records."""
         return _load(self._database)
 
-    def save(self, records: Mapping[str, bytes | None]) -> None:
-        """Write records in one transaction; None takes one away.
+    def save(self, records: Mapping[str, bytes | None]) -> bool:
+        """Write records in one transaction; None takes one away. Whether that was done.
 
         A write that fails is told and not raised: a call is better made than refused because a
-        disk is full.
+        disk is full. What it was to write is to be written with the next.
         """
-        if records:
-            self._attempt(lambda: self._save(records))
+        return not records or self._attempt(lambda: self._save(records))
 
     def check(self) -> str | None:
         """Write something that changes nothing; why that failed, if it did."""
@@ -128,7 +127,7 @@ class Store:
             raise
         self._database.execute("COMMIT")
 
-    def _attempt(self, write: Callable[[], object]) -> None:
+    def _attempt(self, write: Callable[[], object]) -> bool:
         try:
             write()
         except sqlite3.Error as exc:
@@ -136,8 +135,9 @@ class Store:
             if self.error is None:
                 self._on_error(failed)
             self.error = failed
-        else:
-            self.error = None
+            return False
+        self.error = None
+        return True
 
     def _write(self, records: Mapping[str, bytes | None]) -> None:
         for name, record in records.items():
