@@ -13,12 +13,12 @@ from ..failures import POLICIES, Failure, FailureKind, Retry
 from ..grok import calls
 from ..grok.refusals import MAX_ERROR_BODY, read_refusal
 from ..lease import Lease, Outcome, Quota
+from ..plan import Plan
 from ..settings import Settings
 from ..states import State
 from ..usage import estimate_tokens
 from .attempt import Attempt
 from .holdings import Holdings, Steps
-from .plan import Plan
 from .reply import Reply
 from .upstream import Upstream
 
@@ -75,9 +75,7 @@ class Answering:
         """What the last attempt has cost so far."""
         if self._attempt is None:
             return Usage(self._prompt_tokens, 0)
-        reasoning = self._attempt.reasoning_tokens.tokens
-        completion = reasoning + self._attempt.content_tokens.tokens
-        return Usage(self._prompt_tokens, completion, reasoning)
+        return self._attempt.rendering.measure(self._prompt_tokens)
 
     def run(self) -> Steps[None]:
         """Everything up to the end of the response, with either an answer or a failure."""

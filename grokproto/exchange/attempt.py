@@ -7,32 +7,28 @@ is repeated as a whole, with another credential, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import attrs
 
 from .. import answer
 from ..commands import ReceiveData, SendData, StorePicture, UpstreamRequest
-from ..cuts import build_cuts
 from ..dialects.base import Encoder
 from ..errors import RemoteProtocolError
 from ..events import DataReceived, EndOfMessage, PictureStored, ResponseReceived
 from ..failures import Failure, FailureKind
-from ..filters import Filter, build_filters, run_filters
 from ..grok import calls
 from ..grok.payload import build_payload
-from ..grok.reader import NEED_DATA, AnswerReader
+from ..grok.reader import AnswerReader
 from ..grok.refusals import MAX_ERROR_BODY, read_refusal
 from ..images import hosts
 from ..lease import Lease
 from ..media import sniff_media_type, to_base64, to_data_uri
+from ..plan import Plan
 from ..prompt import MAX_ATTACHMENTS
+from ..rendering import Rendering
 from ..request import Attachment, FilePart
 from ..settings import ImageMode, LongInput, Settings
 from ..states import State
-from ..usage import TokenCounter
 from .holdings import Holdings, Steps
-from .plan import Plan
 from .reply import Reply
 from .upstream import Upstream
 
@@ -75,24 +71,12 @@ class Attempt:
     ) -> None:
         self._plan = plan
         self._lease = lease
-        self._encoder = encoder
         self._settings = settings
         self._request_id = request_id
         self._holdings = holdings
         self._reply = reply
         self._upstream = upstream
-        request = plan.request
-        self._cuts: Sequence[Filter] = build_cuts(request.stop, request.max_tokens)
-        self._filters: Sequence[Filter] = ()
-        if request.drawing is None:
-            self._filters = build_filters(
-                request.thinking or settings.thinking, request.search or frozenset()
-            )
-        self._text_filters: Sequence[Filter] | None = None
-        """Those that have to do with text that follows on text; None where that is not known."""
-        self._pictures: list[str] = []
-        self.content_tokens = TokenCounter()
-        self.reasoning_tokens = TokenCounter()
+        self.rendering = Rendering(plan.request, settings, encoder.encode)
 
     def run(self) -> Steps[answer.EndReason | Failure]:
         """Ask, and pass the answer on; end neither the reply nor the lease."""
@@ -124,10 +108,10 @@ class Attempt:
             return ended
         drawing = self._plan.request.drawing
         if drawing is not None:
-            del self._pictures[drawing.count :]
-            if not self._pictures:
+            del self.rendering.pictures[drawing.count :]
+            if not self.rendering.pictures:
                 return _drew_nothing(ended)
-        for address in self._pictures:
+        for address in self.rendering.pictures:
             failure = yield from self._give_picture(address)
             if failure is not None:
                 return failure
@@ -222,7 +206,8 @@ class Attempt:
                     failure = event
                 # What is held back is text all the same, and the client shall have it.
                 reader.receive_eof(framed=failure is None)
-            data, ended = self._render(reader)
+            pieces, ended = self.rendering.read(reader)
+            data = b"".join(pieces)
             if data:
                 if reply.note_sending():
                     yield SendData(data)
@@ -240,41 +225,8 @@ class Attempt:
             f"Grok's answer did not end within {megabytes:g} MiB, which is no answer; try again.",
         )
 
-    def _render(self, reader: AnswerReader) -> tuple[bytes, answer.EndReason | Failure | None]:
-        """All that the reader has, for the client; what one read caused goes out in one piece."""
-        pieces: list[bytes] = []
-        ended: answer.EndReason | Failure | None = None
-        encode = self._encoder.encode
-        while ended is None and (read := reader.next_event()) is not NEED_DATA:
-            if type(read) is answer.Text and self._text_filters is not None:
-                self.content_tokens.add(read.text)
-                if self._text_filters:
-                    pieces += map(encode, run_filters(self._text_filters, read))
-                else:
-                    pieces.append(encode(read))
-                continue
-            for event in run_filters(self._cuts, read) if self._cuts else (read,):
-                match event:
-                    case answer.Text(text):
-                        self.content_tokens.add(text)
-                    case answer.Reasoning(text):
-                        self.reasoning_tokens.add(text)
-                    case answer.Image(address):
-                        self._pictures.append(address)
-                        continue
-                    case answer.Ended(reason):
-                        ended = reason
-                        continue  # pictures may follow
-                    case answer.Failed(failure):
-                        ended = failure
-                pieces += map(encode, run_filters(self._filters, event))
-            if not self._cuts:
-                concerned = [each for each in self._filters if not each.text_passes]
-                self._text_filters = concerned if type(read) is answer.Text else None
-        return b"".join(pieces), ended
-
     def _give(self, event: answer.AnswerEvent) -> Steps[None]:
-        data = b"".join(self._encoder.encode(shown) for shown in run_filters(self._filters, event))
+        data = b"".join(self.rendering.render(event))
         if data:
             yield from self._reply.send(data)
 

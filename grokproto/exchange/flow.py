@@ -15,13 +15,13 @@ from ..events import PictureRefused
 from ..failures import Failure, FailureKind
 from ..media import sniff_media_type, to_base64
 from ..models import ModelTable
+from ..plan import Plan, read_plan
 from ..request import Attachment, ImageLink, ImagePart
 from ..settings import Settings
 from ..states import State
 from .answering import Answering
 from .choices import Join
 from .holdings import Holdings, Steps
-from .plan import Plan, read_plan
 from .reply import Reply
 
 IGNORED_HEADER = "x-grokproto-ignored"

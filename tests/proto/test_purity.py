@@ -28,6 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"events", "commands", "request", "answer", "settings", "states", "models"}),
     frozenset({"prompt", "usage", "media", "filters", "cuts", "citations"}),
     frozenset({"grok", "images", "dialects", "credentials"}),
+    frozenset({"plan", "rendering"}),
     frozenset({"exchange"}),
     frozenset({"__init__"}),
 )

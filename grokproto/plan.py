@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import attrs
 
-from ..dialects.base import Dialect
-from ..errors import InvalidRequestError
-from ..models import Model, ModelTable
-from ..prompt import Prompt, build_prompt
-from ..request import ChatRequest, ImageLink
-from ..settings import LongInput, Settings, ThinkingFormat
+from .dialects.base import Dialect
+from .errors import InvalidRequestError
+from .models import Model, ModelTable
+from .prompt import Prompt, build_prompt
+from .request import ChatRequest, ImageLink
+from .settings import LongInput, Settings, ThinkingFormat
 
 _EFFORT = "reasoning_effort"
 
