@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
@@ -34,6 +33,7 @@ from grokproto.lease import Lease, Outcome
 from grokproto.secret import Secret
 from grokproto.settings import Settings
 
+from .clocks import SteadyTime
 from .logs import get_logger
 from .store import Store
 from .upstream import Upstream
@@ -66,7 +66,7 @@ class Scheduler:
         configured: The accounts of the configuration.
         guests: Guest sessions of the configuration.
         forget: Forget those that were configured and are not any more.
-        unix_time: Unix seconds.
+        unix_time: Unix seconds; by default a clock that nobody sets.
 
     Raises:
         ConfigurationError: What the store has cannot be read.
@@ -80,11 +80,11 @@ class Scheduler:
         configured: Iterable[Cookies] = (),
         guests: Iterable[Cookies] = (),
         forget: bool = True,
-        unix_time: Callable[[], float] = time.time,
+        unix_time: Callable[[], float] | None = None,
     ) -> None:
         self.pool = pool
         self.store = store
-        self._unix_time = unix_time
+        self._unix_time = unix_time or SteadyTime()
         self._unwritten: dict[str, bytes | None] = {}
         """Records that a failed write has left to be written with the next."""
         self._lines: dict[str, deque[_Waiter]] = {}

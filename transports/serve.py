@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -123,7 +122,7 @@ def build_scheduler(
     store: Store,
     *,
     forget: bool = True,
-    unix_time: Callable[[], float] = time.time,
+    unix_time: Callable[[], float] | None = None,
 ) -> Scheduler:
     """The scheduler that a configuration asks for, with what the store has.
 
@@ -131,7 +130,7 @@ def build_scheduler(
         config: The configuration.
         store: Where it is kept.
         forget: Forget accounts that were configured and are not any more.
-        unix_time: Unix seconds.
+        unix_time: Unix seconds; by default a clock that nobody sets.
 
     Raises:
         ConfigurationError: A cookie is none, or a record of the store is damaged.

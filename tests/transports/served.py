@@ -198,7 +198,7 @@ def with_server(
     accounts: tuple[str, ...] = ("anna", "bert", "cleo"),
     quotas: dict[str, tuple[int, float]] | None = None,
     no_guests: bool = False,
-    unix_time: Callable[[], float] = time.time,
+    unix_time: Callable[[], float] | None = None,
     pictures: PictureDesk | None = None,
     **environment: str,
 ) -> None:
