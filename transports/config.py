@@ -157,7 +157,10 @@ class Config:
         "ACQUIRE_WAIT", "10", read_seconds(0), "How long to wait for a busy credential"
     )
     quotas: Quotas = declare(
-        "QUOTAS", "", parse_quotas, "Calls by group, such as grok-3=20/2h,default=10/24h"
+        "QUOTAS",
+        "",
+        parse_quotas,
+        "Calls by group, such as grok-3=20/2h,default=9/1d (the others)",
     )
     rotation: str = declare(
         "ROTATION",

@@ -45,7 +45,7 @@ DEFAULT_QUOTAS: dict[str, Allowance] = {
 """By quota group."""
 
 DEFAULT_QUOTA = Allowance(20, _DAY)
-"""For groups that only the operator knows."""
+"""For groups that only the operator knows, and has no entry for."""
 
 _OTHERS = "default"
 
@@ -70,7 +70,7 @@ def parse_quotas(text: str) -> Quotas:
     """Read guesses of the operator's, such as `grok-3=20/2h,grok-3-reasoning=10/24h`.
 
     An entry is a group, the calls it has, and the length of the window in s, m, h or d. The group
-    `default` is for all that have no entry and no guess of ours.
+    `default` is for all that have no entry: what the operator says goes before our guesses.
 
     Raises:
         ConfigurationError: An entry cannot be right. The sentence lacks its subject, which is the
@@ -93,5 +93,5 @@ def parse_quotas(text: str) -> Quotas:
         if not 1 <= length <= MAX_WINDOW:
             raise ConfigurationError(f"has the entry {shown}: windows are 1 s to 31 d long")
         given[group] = Allowance(total, length)
-    others = given.pop(_OTHERS, DEFAULT_QUOTA)
-    return Quotas({**DEFAULT_QUOTAS, **given}, others)
+    others = given.pop(_OTHERS, None)
+    return Quotas({**DEFAULT_QUOTAS, **given}) if others is None else Quotas(given, others)

@@ -35,12 +35,19 @@ def test_default_quotas() -> None:
 
 
 def test_quotas() -> None:
-    quotas = parse_quotas("grok-3=50/2h, my-own = 3 / 90s ,default=7/5m,fast=1/31d,")
+    quotas = parse_quotas("grok-3=50/2h, my-own = 3 / 90s ,fast=1/31d,")
     assert quotas.find("grok-3") == Allowance(50, 7200)
     assert quotas.find("my-own") == Allowance(3, 90)
-    assert quotas.find("another") == Allowance(7, 300)
+    assert quotas.find("another") == DEFAULT_QUOTA
     assert quotas.find("fast") == Allowance(1, 31 * 86400)
     assert quotas.find("grok-2") == DEFAULT_QUOTAS["grok-2"]
+
+
+def test_default_of_the_operator_goes_before_our_guesses() -> None:
+    quotas = parse_quotas("default=7/5m,grok-3=50/2h")
+    assert quotas.find("grok-3") == Allowance(50, 7200)
+    for group in ("grok-2", "grok-3-reasoning", "my-own"):
+        assert quotas.find(group) == Allowance(7, 300)
 
 
 @pytest.mark.parametrize(
