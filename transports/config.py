@@ -31,7 +31,7 @@ from grokproto.settings import (
 )
 
 from .keys import DEFAULT_API_KEY, ApiKeys, read_api_keys
-from .store import default_path
+from .store import MEMORY, default_path
 from .variables import (
     declare,
     read_base_url,
@@ -237,8 +237,8 @@ class Config:
 
     @property
     def state_path(self) -> str:
-        """Where the state is kept."""
-        return self.state or str(default_path())
+        """Where the state is kept. Where each request brings its own cookie, there is none."""
+        return MEMORY if self.custom_sso else self.state or str(default_path())
 
     def build_settings(self) -> Settings:
         """What the exchanges want to know."""

@@ -85,11 +85,13 @@ def build_pool(config: Config) -> CredentialPool:
 
 
 def read_configured(config: Config) -> list[Mapping[str, Secret]]:
-    """The accounts in `SSO`.
+    """The accounts in `SSO`; none where each request brings its own.
 
     Raises:
         ConfigurationError: One of them is no cookie.
     """
+    if config.custom_sso:
+        return []
     found = read_accounts(config.sso.reveal() if config.sso is not None else "")
     if found.problems:
         raise ConfigurationError(f"SSO: {found.problems[0].rstrip('.')}")
@@ -102,7 +104,7 @@ def read_configured_guests(config: Config) -> list[Mapping[str, Secret]]:
     Raises:
         ConfigurationError: One of them is none.
     """
-    if config.guest_sessions is None or not config.guests:
+    if config.guest_sessions is None or not config.guests or config.custom_sso:
         return []
     text = config.guest_sessions.reveal()
     try:
@@ -189,16 +191,17 @@ async def run_server(
         OSError: It cannot listen there.
     """
     log = get_logger()
+    own = config.custom_sso
     proxy = None if config.proxy is None else config.proxy.reveal()
 
     def on_error(exc: BaseException) -> None:
         log.error("a request failed by our own fault", exc_info=exc)
 
     upstream = Upstream(
-        UpstreamConfig(proxy=proxy, connect_timeout=config.connect_timeout), on_error=on_error
+        UpstreamConfig(proxy=proxy, connect_timeout=config.connect_timeout, apart=own),
+        on_error=on_error,
     )
     settings = config.build_settings()
-    own = config.custom_sso
     app = App(
         keys=None if own else config.api_keys,
         credentials=(lambda key: OwnCookie(parse_own(key))) if own else (lambda _: scheduler),

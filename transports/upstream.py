@@ -7,7 +7,9 @@ who does not take, holds the reader back, and by that the far end.
 
 Connections that are left clean go to a free list and are used again. One object for each call keeps
 the cost of a call the same however many are under way; a shared pool looks at all of its
-connections for every request that comes or goes.
+connections for every request that comes or goes. Where every user brings a cookie of their own, a
+connection is used again with the same cookies only: a far end that answers one call with the rest
+of the answer to another then does so to the user who asked for both.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
+from typing import TypeAlias
 from urllib.parse import unquote
 
 import attrs
@@ -38,7 +41,9 @@ from .upstream_network import PlainBackend
 _KEEPALIVE = 50.0
 """Seconds an idle connection is kept; servers close theirs after 60 or more."""
 _MAX_IDLE = 64
-"""Idle connections kept for one origin."""
+"""Idle connections kept for one origin, and the same cookies where these are kept apart."""
+MAX_IDLE_OF_ALL = 256
+"""Idle connections kept. Each is a descriptor, and users may be many."""
 _JANITOR_PAUSE = 10.0
 _WRITE_TIMEOUT = 60.0
 
@@ -46,6 +51,9 @@ _CLOSED = "without sending a response"
 """How httpcore tells a connection that was closed before any byte of a response."""
 
 _TIMED_OUT = TimedOut()
+_Place: TypeAlias = tuple[str, str]
+"""Of free connections: the origin (an `Origin` itself cannot be a key), and the cookies that they
+are for, where these are kept apart."""
 _Found = ResponseReceived | DataReceived | EndOfMessage | RequestFailed
 
 
@@ -57,6 +65,8 @@ class UpstreamConfig:
     """http, https, socks5 or socks5h address, perhaps with user and password."""
 
     connect_timeout: float = 10.0
+    apart: bool = False
+    """Use a connection again only with the same cookies."""
 
 
 @attrs.frozen
@@ -89,8 +99,8 @@ class Upstream:
         self._plain_factory = httpcore.AsyncConnectionPool(
             keepalive_expiry=_KEEPALIVE, network_backend=PlainBackend()
         )
-        self._idle: dict[str, list[httpcore.AsyncConnectionInterface]] = {}
-        """Free connections by origin; an `Origin` itself cannot be a key."""
+        self._idle: dict[_Place, list[httpcore.AsyncConnectionInterface]] = {}
+        """Free connections."""
         self._nursery: trio.Nursery | None = None
         self.deadlines = Deadlines()
         self.open_calls = 0
@@ -157,18 +167,22 @@ class Upstream:
         self, wanted: Callable[[httpcore.AsyncConnectionInterface], bool]
     ) -> None:
         closing: list[httpcore.AsyncConnectionInterface] = []
-        for origin, connections in list(self._idle.items()):
+        for place, connections in list(self._idle.items()):
             closing += [each for each in connections if wanted(each)]
-            self._idle[origin] = [each for each in connections if each not in closing]
-            if not self._idle[origin]:
-                del self._idle[origin]
+            self._idle[place] = [each for each in connections if each not in closing]
+            if not self._idle[place]:
+                del self._idle[place]
         for each in closing:
             await _drop(each)
 
-    async def take(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface | None:
+    def find_place(self, request: UpstreamRequest, origin: httpcore.Origin) -> _Place:
+        """Where the connections stand that a request may use."""
+        cookies = dict(request.headers).get("cookie", "") if self._config.apart else ""
+        return str(origin), cookies
+
+    async def take(self, place: _Place) -> httpcore.AsyncConnectionInterface | None:
         """An idle connection that is still good, if there is one."""
-        idle = self._idle.get(str(origin))
-        while idle:
+        while idle := self._idle.get(place):  # another list, perhaps, after each wait
             connection = idle.pop()
             if connection.is_available() and not connection.has_expired():
                 return connection
@@ -180,13 +194,17 @@ class Upstream:
         plain = origin.scheme == b"http" and self._config.proxy is None
         return (self._plain_factory if plain else self._factory).create_connection(origin)
 
-    async def give_back(
-        self, origin: httpcore.Origin, connection: httpcore.AsyncConnectionInterface
-    ) -> None:
+    async def give_back(self, place: _Place, connection: httpcore.AsyncConnectionInterface) -> None:
         """Keep a connection for another call, if it is fit for that."""
-        idle = self._idle.setdefault(str(origin), [])
-        if connection.is_idle() and connection.is_available() and len(idle) < _MAX_IDLE:
+        idle = self._idle.get(place, [])
+        if (
+            connection.is_idle()
+            and connection.is_available()
+            and len(idle) < _MAX_IDLE
+            and sum(map(len, self._idle.values())) < MAX_IDLE_OF_ALL
+        ):
             idle.append(connection)
+            self._idle[place] = idle
         else:
             await connection.aclose()
 
@@ -229,7 +247,8 @@ class UpstreamCall:
         connection: httpcore.AsyncConnectionInterface | None = None
         try:
             url = httpcore.URL(self._request.url)  # it may have been Grok that chose it
-            connection = await self._upstream.take(url.origin)
+            place = self._upstream.find_place(self._request, url.origin)
+            connection = await self._upstream.take(place)
             reused = connection is not None
             while True:
                 if connection is None:
@@ -253,7 +272,7 @@ class UpstreamCall:
                     connection, reused = None, False
             sent = True
             framed = await self._read_response(response, connection)
-            await self._upstream.give_back(url.origin, connection)
+            await self._upstream.give_back(place, connection)
             return EndOfMessage(framed)
         except _FAULTS as exc:
             await _drop(connection)

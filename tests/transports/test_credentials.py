@@ -333,6 +333,7 @@ def test_own_cookies() -> None:
             assert (await ask(user)).status == 200
             assert served.simulator.site.received[-1].account == user
         assert set(served.simulator.site.accounts.by_name) == {"dora", "emil"}
+        assert served.simulator.open_connections == 2  # nor do they share one of these
         served.simulator.site.faults.order(FaultKind.LIMIT)
         limited = await ask("dora")
         assert limited.status == 429
@@ -345,6 +346,17 @@ def test_own_cookies() -> None:
         assert (refused.status, refused.error["code"]) == (403, "own_cookie_mode")
 
     with_server(check, **OWN)
+
+
+def test_own_cookies_need_no_state_and_no_sso(tmp_path: Path) -> None:
+    state = tmp_path / "state.sqlite3"
+    variables = {"IS_CUSTOM_SSO": "true", "STATE": str(state), "SSO": "no cookie at all"}
+    first = Process.start(**variables)
+    second = Process.start(**variables)
+    for server in (first, second):
+        assert "Traceback" not in server.end(signal.SIGTERM)
+        assert server.process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 # Seen and changed while running

@@ -19,7 +19,7 @@ from grokproto import events as e
 from grokproto.commands import UpstreamRequest
 from tests.transports.served import Served, chat, with_server
 from transports.simulator import FaultKind, Simulator
-from transports.upstream import Upstream, UpstreamConfig
+from transports.upstream import MAX_IDLE_OF_ALL, Fetched, Upstream, UpstreamConfig
 
 PATIENCE = 10.0
 
@@ -265,6 +265,40 @@ def test_connections_are_kept_and_used_again() -> None:
             for _ in range(3):
                 await fetch(upstream, f"{simulator.base_url}/")
             assert simulator.open_connections == 1
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(("apart", "connections"), [(False, 1), (True, 3)])
+def test_connections_of_different_cookies(apart: bool, connections: int) -> None:
+    async def main() -> None:
+        async with far_end() as simulator, trio.open_nursery() as nursery:
+            upstream = Upstream(UpstreamConfig(apart=apart))
+            await nursery.start(upstream.run)
+            for _ in range(3):
+                for headers in ((("cookie", "sso=dora"),), (("cookie", "sso=emil"),), ()):
+                    request = UpstreamRequest("GET", f"{simulator.base_url}/", headers)
+                    answer = await upstream.fetch(request, limit=10**6, timeout=5)
+                    assert isinstance(answer, Fetched)
+            assert simulator.open_connections == connections
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_no_more_connections_are_kept_than_may_be() -> None:
+    async def main() -> None:
+        async with far_end() as simulator, trio.open_nursery() as nursery:
+            upstream = Upstream(UpstreamConfig(apart=True))
+            await nursery.start(upstream.run)
+            for number in range(MAX_IDLE_OF_ALL + 10):
+                headers = (("cookie", f"sso=user-{number}"),)
+                request = UpstreamRequest("GET", f"{simulator.base_url}/", headers)
+                await upstream.fetch(request, limit=10**6, timeout=5)
+            while simulator.open_connections > MAX_IDLE_OF_ALL:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            assert simulator.open_connections == MAX_IDLE_OF_ALL
             nursery.cancel_scope.cancel()
 
     trio.run(main)
