@@ -181,6 +181,8 @@ class Connection:
         try:
             event = self._h11.next_event()
         except h11.RemoteProtocolError as exc:
+            if exc.error_status_hint == 501:  # it is the client's fault, and no 5xx to try again
+                raise MalformedRequestError("its transfer-encoding must be chunked") from None
             raise MalformedRequestError(_tell(exc), exc.error_status_hint) from None
         assert isinstance(event, h11.Request)
         self._method = event.method

@@ -97,7 +97,8 @@ def _check_request_line(line: bytes) -> None:
     if match is None:
         raise MalformedRequestError("it must begin with a method, a target and a version")
     if match["version"] not in (b"1.0", b"1.1"):
-        raise MalformedRequestError("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
+        # Not 505: who is at fault is the client, and what is 5xx it would try again.
+        raise MalformedRequestError("only HTTP/1.0 and HTTP/1.1 are spoken here")
 
 
 def split_target(method: str, target: str) -> tuple[str, str]:

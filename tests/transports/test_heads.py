@@ -54,7 +54,7 @@ def test_where_a_head_ends() -> None:
         (b"GET /\xe9 HTTP/1.1\r\n", 400, "begin with"),
         (b"GET / http/1.1\r\n\x00", 400, "begin with"),
         (b"\r\n", 400, "begin with"),
-        (b"PRI * HTTP/2.0\r\n", 505, "1.0 and HTTP/1.1"),
+        (b"PRI * HTTP/2.0\r\n", 400, "1.0 and HTTP/1.1"),
         (LINE + b"A:\r\n" * 1000 + b"\r\n", 431, "too many fields"),
     ],
 )

@@ -334,7 +334,7 @@ def test_many_at_once_do_not_touch_each_other() -> None:
         assert len(answers) == 40
         assert all(f"number {number}! " in text for number, text in answers.items())
 
-    with_server(check)
+    with_server(check, ACQUIRE_WAIT="15")
 
 
 def test_graceful_stop() -> None:
