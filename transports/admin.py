@@ -99,10 +99,9 @@ def find_credential(scheduler: Scheduler, named: str) -> str:
     if scheduler.pool.describe(named, scheduler.unix_now) is not None:
         return named
     with contextlib.suppress(ConfigurationError):
-        cookies = dict(parse_account(named))
-        for record in scheduler.pool.snapshot():
-            if record.cookies == cookies:
-                return record.name
+        name = scheduler.pool.find(parse_account(named))
+        if name is not None:
+            return name
     raise InvalidRequestError(
         "There is no such credential; GET /get/tokens lists those there are.",
         param="sso",

@@ -15,17 +15,17 @@ import attrs
 import click
 import trio
 
-from grokproto.credentials import PoolSettings, Rotation, lease_own, parse_quotas
+from grokproto.credentials import Kind, PoolSettings, Rotation, lease_own, parse_quotas
 from grokproto.errors import ConfigurationError
 from grokproto.models import ModelTable
 
 from . import simulate
-from .cli_credentials import credentials_group
-from .config import load_config
-from .doctor import Finding, Level, examine
+from .cli_credentials import credentials_group, look
+from .config import Config, load_config
+from .doctor import Account, Finding, Level, examine
 from .keys import DEFAULT_API_KEY
 from .logs import configure_logs
-from .serve import read_configured, serve
+from .serve import serve
 from .server import Listening
 
 _CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
@@ -124,7 +124,7 @@ def doctor_command(credentials: bool, as_json: bool, env_file: Path | None) -> N
         async for finding in examine(
             None,
             env_file,
-            accounts=lambda config: [lease_own(c, "grok-3") for c in read_configured(config)],
+            accounts=_find_accounts,
             with_credentials=credentials,
         ):
             show(finding)
@@ -132,6 +132,18 @@ def doctor_command(credentials: bool, as_json: bool, env_file: Path | None) -> N
         return well
 
     sys.exit(0 if trio.run(run) else 1)
+
+
+def _find_accounts(config: Config) -> list[Account]:
+    with look(config) as scheduler:
+        return [
+            Account(
+                attrs.evolve(lease_own(record.cookies, "grok-3"), credential=record.name),
+                None if record.disabled is None else record.disabled.reason,
+            )
+            for record in scheduler.pool.snapshot()
+            if record.kind is Kind.ACCOUNT
+        ]
 
 
 @cli.command("simulate")

@@ -7,24 +7,26 @@ to change it, with the API key; looking needs neither.
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.client
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Protocol
 
 import click
 
 from grokproto.credentials import CredentialRecord, Kind, read_accounts
+from grokproto.credentials.cookies import SSO
 from grokproto.errors import ConfigurationError, InvalidRequestError
+from grokproto.secret import Secret
 
 from . import admin
+from .admin import JSON
 from .config import Config, load_config
 from .scheduler import Scheduler
 from .serve import build_pool, build_scheduler
-from .store import MEMORY, StateHeldError, Store, read_records
+from .store import StateHeldError, Store, is_held
 
 _TIMEOUT = 10.0
 
@@ -49,7 +51,7 @@ def credentials_group(context: click.Context, env_file: Path | None) -> None:
 @click.pass_obj
 def list_command(config: Config, as_json: bool) -> None:
     """Show the accounts: how they are, and why."""
-    with _look(config) as scheduler:
+    with look(config) as scheduler:
         groups = {model.group for model in config.read_models().values()}
         if as_json:
             click.echo(json.dumps(admin.list_credentials(scheduler, groups), indent=2))
@@ -65,7 +67,8 @@ def list_command(config: Config, as_json: bool) -> None:
 def add_command(config: Config) -> None:
     """Add an account; its sso cookie is read from standard input."""
     sso = _read_secret()
-    _change(config, "/add/token", sso, lambda each: admin.add_credential(each, sso))
+    with _open_accounts(config) as accounts:
+        _tell(accounts.add(sso))
 
 
 @credentials_group.command("remove")
@@ -73,7 +76,8 @@ def add_command(config: Config) -> None:
 @click.pass_obj
 def remove_command(config: Config, name: str) -> None:
     """Forget an account, by its fingerprint."""
-    _change(config, "/delete/token", name, lambda each: admin.remove_credential(each, name))
+    with _open_accounts(config) as accounts:
+        _tell(accounts.remove(name))
 
 
 @credentials_group.command("enable")
@@ -81,7 +85,8 @@ def remove_command(config: Config, name: str) -> None:
 @click.pass_obj
 def enable_command(config: Config, name: str) -> None:
     """Put a disabled account in service again, by its fingerprint."""
-    _change(config, "/enable/token", name, lambda each: admin.enable_credential(each, name))
+    with _open_accounts(config) as accounts:
+        _tell(accounts.enable(name))
 
 
 @credentials_group.command("import")
@@ -92,14 +97,14 @@ def import_command(config: Config, file: IO[str]) -> None:
 
     A plain list, an SSO= line, JSON and JSON lines of the common tools are understood.
     """
-    found = read_accounts(file.read())
+    try:
+        found = read_accounts(file.read())
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{file.name} is not UTF-8") from exc
     for problem in found.problems:
         click.echo(f"grokproto: {problem}", err=True)
-    added = 0
-    for cookies in found.accounts:
-        sso = cookies["sso"].reveal()
-        add = functools.partial(admin.add_credential, sso=sso)
-        added += bool(_try_change(config, "/add/token", sso, add)["added"])
+    with _open_accounts(config) as accounts:
+        added = sum(bool(accounts.add(_write(each))["added"]) for each in found.accounts)
     known = len(found.accounts) - added
     click.echo(
         f"Added {added}; {known} were here before, {found.duplicates} came twice, "
@@ -118,7 +123,7 @@ def export_command(config: Config, file: Path) -> None:
     A file is made readable for its owner only.
     """
     lines = "".join(
-        f"{record.cookies['sso'].reveal()}\n"
+        f"{_write(record.cookies)}\n"
         for record in _read_state(config)
         if record.kind is Kind.ACCOUNT
     )
@@ -138,67 +143,142 @@ def export_command(config: Config, file: Path) -> None:
 
 
 @contextlib.contextmanager
-def _look(config: Config) -> Iterator[Scheduler]:
-    """What is known of the accounts, for looking only."""
-    try:
-        with Store(config.state_path) as store:
-            yield build_scheduler(config, store, forget=False)
-    except StateHeldError:
-        with Store(MEMORY) as copy:
-            copy.save(dict(read_records(Path(config.state_path))))
+def look(config: Config) -> Iterator[Scheduler]:
+    """What is known of the accounts, for looking only.
+
+    Raises:
+        ConfigurationError: The state cannot be used.
+    """
+    with Store.copy(config.state_path) as copy:
+        if is_held(config.state_path):  # by a server that knows best what is configured
             yield Scheduler(build_pool(config), copy, forget=False)
+        else:
+            yield build_scheduler(config, copy, forget=False)
 
 
 def _read_state(config: Config) -> Iterable[CredentialRecord]:
-    with _look(config) as scheduler:
+    with look(config) as scheduler:
         return scheduler.pool.snapshot()
 
 
-def _change(
-    config: Config, path: str, named: str, work: Callable[[Scheduler], dict[str, Any]]
-) -> None:
-    answer = _try_change(config, path, named, work)
-    done = [key for key, value in answer.items() if value is True]
-    what = done[0] if done else "was here before"
-    click.echo(f"{answer['credential']} {what}")
+class _Accounts(Protocol):
+    """The accounts, to be changed. All raise ConfigurationError with what went wrong."""
+
+    def add(self, sso: str) -> JSON:
+        """See `admin.add_credential`."""
+        ...
+
+    def remove(self, name: str) -> JSON:
+        """See `admin.remove_credential`."""
+        ...
+
+    def enable(self, name: str) -> JSON:
+        """See `admin.enable_credential`."""
+        ...
 
 
-def _try_change(
-    config: Config, path: str, named: str, work: Callable[[Scheduler], dict[str, Any]]
-) -> dict[str, Any]:
-    """Change the state, or ask the server that holds it to."""
+@contextlib.contextmanager
+def _open_accounts(config: Config) -> Iterator[_Accounts]:
     try:
-        with Store(config.state_path) as store:
-            return work(build_scheduler(config, store, forget=False))
+        store = Store(config.state_path)
     except StateHeldError:
-        return _ask_server(config, path, named)
+        with contextlib.closing(_AccountsOfServer(config)) as accounts:
+            yield accounts
+    else:
+        with store:
+            yield _AccountsOfState(build_scheduler(config, store, forget=False))
+
+
+class _AccountsOfState:
+    """See `_Accounts`; no server holds the state."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def add(self, sso: str) -> JSON:
+        """See `_Accounts`."""
+        with _as_sentence():
+            return admin.add_credential(self._scheduler, sso)
+
+    def remove(self, name: str) -> JSON:
+        """See `_Accounts`."""
+        with _as_sentence():
+            return admin.remove_credential(self._scheduler, name)
+
+    def enable(self, name: str) -> JSON:
+        """See `_Accounts`."""
+        with _as_sentence():
+            return admin.enable_credential(self._scheduler, name)
+
+
+@contextlib.contextmanager
+def _as_sentence() -> Iterator[None]:
+    try:
+        yield
     except InvalidRequestError as exc:
         raise ConfigurationError(exc.message) from exc
 
 
-def _ask_server(config: Config, path: str, named: str) -> dict[str, Any]:
-    key = config.api_keys.first
-    if key is None:
-        raise ConfigurationError(
-            "a server holds the state, and API_KEY has only hashes; set API_KEY to the key itself "
-            "for this command"
-        )
-    connection = http.client.HTTPConnection(config.host, config.port, timeout=_TIMEOUT)
-    headers = {"authorization": f"Bearer {key.reveal()}", "content-type": "application/json"}
-    try:
-        connection.request("POST", path, json.dumps({"sso": named}), headers)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as exc:
-        raise ConfigurationError(
-            f"a server holds the state, but none answers at {config.host} port {config.port}; set "
-            "HOST and PORT to where it listens"
-        ) from exc
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise ConfigurationError(str(answer.get("error", {}).get("message", "it was refused")))
-    return dict(answer)
+class _AccountsOfServer:
+    """See `_Accounts`; the server that holds the state is asked, over one connection."""
+
+    def __init__(self, config: Config) -> None:
+        key = config.api_keys.first
+        if key is None:
+            raise ConfigurationError(
+                "a server holds the state, and API_KEY has only hashes; set API_KEY to the key "
+                "itself for this command"
+            )
+        self._config = config
+        self._headers = {
+            "authorization": f"Bearer {key.reveal()}",
+            "content-type": "application/json",
+        }
+        self._connection = http.client.HTTPConnection(config.host, config.port, timeout=_TIMEOUT)
+
+    def add(self, sso: str) -> JSON:
+        """See `_Accounts`."""
+        return self._ask("/add/token", sso)
+
+    def remove(self, name: str) -> JSON:
+        """See `_Accounts`."""
+        return self._ask("/delete/token", name)
+
+    def enable(self, name: str) -> JSON:
+        """See `_Accounts`."""
+        return self._ask("/enable/token", name)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    def _ask(self, path: str, named: str) -> JSON:
+        try:
+            body = json.dumps({"sso": named})
+            self._connection.request("POST", path, body, self._headers)
+            response = self._connection.getresponse()
+            answer = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            raise ConfigurationError(
+                f"a server holds the state, but none answers at {self._config.host} port "
+                f"{self._config.port}; set HOST and PORT to where it listens"
+            ) from exc
+        if response.status != 200:
+            raise ConfigurationError(str(answer.get("error", {}).get("message", "it was refused")))
+        return dict(answer)
+
+
+def _tell(answer: JSON) -> None:
+    """Say what was done."""
+    done = [key for key, value in answer.items() if value is True]
+    click.echo(f"{answer['credential']} {done[0] if done else 'was here before'}")
+
+
+def _write(cookies: Mapping[str, Secret]) -> str:
+    """An account as `parse_account` reads it: one value, where both cookies have the same."""
+    if len(set(cookies.values())) == 1:
+        return cookies[SSO].reveal()
+    return "; ".join(f"{name}={value.reveal()}" for name, value in cookies.items())
 
 
 def _read_secret() -> str:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
+from grokproto.credentials import DEFAULT_QUOTAS
 from grokproto.errors import ConfigurationError, RemoteProtocolError
 from grokproto.events import RequestFailed
 from grokproto.grok.calls import build_rate_limits, read_rate_limits
@@ -71,11 +72,21 @@ def problem(check: str, sentence: str, next_step: str) -> Finding:
     return Finding(check, Level.PROBLEM, sentence, next_step)
 
 
+@attrs.frozen
+class Account:
+    """An account that there is."""
+
+    lease: Lease
+    """One that nobody granted."""
+    disabled: str | None = None
+    """Why it is disabled, one sentence; None where it is not."""
+
+
 async def examine(
     environment: Mapping[str, str] | None = None,
     dotenv: Path | None = None,
     *,
-    accounts: Callable[[Config], list[Lease]],
+    accounts: Callable[[Config], list[Account]],
     with_credentials: bool = False,
 ) -> AsyncIterator[Finding]:
     """Make all checks, in the order in which one depends on the other.
@@ -83,7 +94,7 @@ async def examine(
     Args:
         environment: Instead of the process's.
         dotenv: Instead of `.env` in the working directory.
-        accounts: The accounts of a configuration, as leases that nobody granted.
+        accounts: The accounts of a configuration and of its state.
         with_credentials: Ask Grok about each account.
     """
     try:
@@ -93,19 +104,42 @@ async def examine(
         yield problem("configuration", f"{exc}.", "Mend the value; README has the table.")
         return
     yield ok("configuration", "All values are usable.")
-    yield _check_state(config)
-    try:
-        leases = accounts(config)
-    except ConfigurationError as exc:
-        yield problem("accounts", f"{exc}.", "Mend SSO.")
-        return
-    yield _check_accounts(config, leases)
-    async for finding in _check_far_ends(config, leases if with_credentials else []):
+    for finding in _check_quotas(config):
         yield finding
+    state = _check_state(config)
+    yield state
+    if state.level is Level.PROBLEM:
+        config = attrs.evolve(config, state=MEMORY)  # type: ignore[misc]
+    try:
+        found = accounts(config)
+    except ConfigurationError as exc:
+        yield problem("accounts", f"{exc}.", "Mend the value; README has the table.")
+        return
+    yield _check_accounts(config, found)
+    for account in found:
+        if account.disabled is not None:
+            yield _tell_disabled(account)
+    async for finding in _check_far_ends(config, found if with_credentials else []):
+        yield finding
+
+
+def _check_quotas(config: Config) -> list[Finding]:
+    groups = {model.group for model in config.read_models().values()}
+    unknown = sorted(config.quotas.groups.keys() - groups - DEFAULT_QUOTAS.keys())
+    return [
+        warning(
+            "quotas",
+            f"QUOTAS has {name}, and no model counts against a group of that name.",
+            f"The groups are {', '.join(sorted(groups))}.",
+        )
+        for name in unknown
+    ]
 
 
 def _check_state(config: Config) -> Finding:
     path = config.state_path
+    if config.custom_sso:
+        return ok("state", "Where each request brings its own cookie, none is needed.")
     if path == MEMORY:
         return warning(
             "state",
@@ -121,14 +155,20 @@ def _check_state(config: Config) -> Finding:
     return ok("state", f"{path} can be read and written.")
 
 
-def _check_accounts(config: Config, leases: list[Lease]) -> Finding:
+def _check_accounts(config: Config, accounts: list[Account]) -> Finding:
     if config.custom_sso:
         return ok("accounts", "Each request brings its own cookie (IS_CUSTOM_SSO).")
-    if leases:
-        number = len(leases)
-        return ok(
-            "accounts", f"There {'is 1 account' if number == 1 else f'are {number} accounts'}."
-        )
+    if accounts:
+        number = len(accounts)
+        out = sum(account.disabled is not None for account in accounts)
+        sentence = f"There {'is 1 account' if number == 1 else f'are {number} accounts'}"
+        if out == number:
+            return (warning if config.guests else problem)(
+                "accounts",
+                f"{sentence}, and none in service.",
+                "Add another, or enable one that should work.",
+            )
+        return ok("accounts", f"{sentence}, {out} of them disabled." if out else f"{sentence}.")
     if config.guests:
         return warning(
             "accounts",
@@ -138,7 +178,16 @@ def _check_accounts(config: Config, leases: list[Lease]) -> Finding:
     return problem("accounts", "There is no account.", "Set SSO to the sso cookie of an account.")
 
 
-async def _check_far_ends(config: Config, leases: list[Lease]) -> AsyncIterator[Finding]:
+def _tell_disabled(account: Account) -> Finding:
+    name = account.lease.credential
+    return warning(
+        f"account {name}",
+        f"It is disabled: {account.disabled}",
+        f"Once that is mended: grokproto credentials enable {name}.",
+    )
+
+
+async def _check_far_ends(config: Config, accounts: list[Account]) -> AsyncIterator[Finding]:
     reachable = True
     targets = (
         {"proxy": config.proxy.reveal()}
@@ -161,8 +210,10 @@ async def _check_far_ends(config: Config, leases: list[Lease]) -> AsyncIterator[
         await nursery.start(upstream.run)
         findings += await _check_site(upstream, config, config.build_settings())
         if findings[0].level is not Level.PROBLEM:
-            for lease in leases:
-                findings.append(await _check_credential(upstream, config.build_settings(), lease))
+            for account in accounts:
+                findings.append(
+                    await _check_credential(upstream, config.build_settings(), account.lease)
+                )
         nursery.cancel_scope.cancel()
     for finding in findings:
         yield finding
@@ -198,7 +249,7 @@ async def _check_site(upstream: Upstream, config: Config, settings: Settings) ->
             )
         ]
     findings = [_judge_site(fetched), *_check_clock(fetched)]
-    if config.guests and fetched.status == 200:
+    if config.guests and not config.custom_sso and fetched.status == 200:
         if read_guest_cookies(fetched.headers) is None:
             findings.append(
                 warning(

@@ -16,6 +16,7 @@ import errno
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,9 @@ UPDATE credentials SET record = record WHERE name = (SELECT min(name) FROM crede
 """
 """Writes, and changes nothing."""
 _BUSY_SECONDS = 1.0
+_LOCK_TRIES = 10
+_LOCK_PAUSE = 0.02
+"""Seconds between two. Who only looks whether a state is held, holds it for a moment."""
 
 
 def default_path() -> Path:
@@ -86,6 +90,21 @@ class Store:
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def copy(cls, path: Path | str) -> Store:
+        """What a state has now, in memory: for looking, whoever holds it.
+
+        Raises:
+            ConfigurationError: It is no state.
+        """
+        copy = cls(MEMORY)
+        if path != MEMORY:
+            file = Path(path).expanduser()
+            copy.path = str(file)
+            if file.exists():
+                copy.save(dict(read_records(file)))
+        return copy
 
     def __enter__(self) -> Store:
         return self
@@ -178,6 +197,21 @@ def read_records(path: Path) -> dict[str, bytes]:
         raise _unusable(path, exc) from exc
 
 
+def is_held(path: Path | str) -> bool:
+    """Whether a server holds a state."""
+    file = Path(path).expanduser()
+    if path == MEMORY or sys.platform == "win32":
+        return False
+    try:
+        with _name_lock(file).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # there is none, or none that we may hold: others will say so
+    return False
+
+
 def _load(database: sqlite3.Connection) -> dict[str, bytes]:
     return dict(database.execute("SELECT name, record FROM credentials"))
 
@@ -186,24 +220,37 @@ def _hold(file: Path) -> IO[bytes] | None:
     """Lock the state for this process, as long as the file that is given back is open."""
     if not file.name:
         raise ConfigurationError(f"STATE {file} is no file")
-    lock_path = file.with_name(file.name + ".lock")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.fdopen(os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        lock = os.fdopen(os.open(_name_lock(file), os.O_RDWR | os.O_CREAT, 0o600), "r+b")
     except OSError as exc:
         raise ConfigurationError(f"STATE {file} cannot be used: {exc.strerror}") from exc
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            lock.close()
-            if exc.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
-                raise ConfigurationError(f"STATE {file} cannot be locked: {exc.strerror}") from exc
-            raise StateHeldError(
-                f"STATE {file} is held by another server; stop that one, or give this one a state "
-                "of its own"
-            ) from exc
+    try:
+        _lock(lock)
+    except OSError as exc:
+        lock.close()
+        if exc.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
+            raise ConfigurationError(f"STATE {file} cannot be locked: {exc.strerror}") from exc
+        raise StateHeldError(
+            f"STATE {file} is held by another server; stop that one, or give this one a state "
+            "of its own"
+        ) from exc
     return lock
+
+
+def _lock(lock: IO[bytes]) -> None:
+    if sys.platform == "win32":
+        return
+    for _ in range(_LOCK_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_LOCK_PAUSE)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _name_lock(file: Path) -> Path:
+    return file.with_name(file.name + ".lock")
 
 
 def _open(file: Path) -> sqlite3.Connection:

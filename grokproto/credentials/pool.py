@@ -178,6 +178,11 @@ class CredentialPool:
         """
         return self._roster.add(cookies, origin, Kind.ACCOUNT)
 
+    def find(self, cookies: Mapping[str, Secret]) -> str | None:
+        """The name of the account that `add` would find here; None where it would be new."""
+        cookie = next(iter(cookies.values()), None)
+        return None if cookie is None else self._roster.find(Kind.ACCOUNT, cookie)
+
     def remove(self, name: str) -> bool:
         """Forget a credential and its cookies; whether there was one.
 

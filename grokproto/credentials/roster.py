@@ -51,6 +51,10 @@ class Roster:
         """How many there are of a kind, disabled ones among them."""
         return self._counts[kind]
 
+    def find(self, kind: Kind, cookie: Secret) -> str | None:
+        """The name of the credential that has this first cookie."""
+        return self._names.get((kind, cookie))
+
     # Coming and going
 
     def add(self, cookies: Mapping[str, Secret], origin: Origin, kind: Kind) -> tuple[str, bool]:
@@ -62,7 +66,7 @@ class Roster:
         cookie = next(iter(cookies.values()), None)
         if cookie is None:
             raise LocalProtocolError("a credential without cookies")
-        name = self._names.get((kind, cookie))
+        name = self.find(kind, cookie)
         if name is not None:
             return name, False
         base = f"guest-{cookie.fingerprint}" if kind is Kind.GUEST else cookie.fingerprint

@@ -358,8 +358,10 @@ def test_add_and_remove() -> None:
     assert refused(pool, exclude=(name("a"), "nobody")).tried == 1
     assert pool.add(parse_account("b"), Origin.CONFIGURED) == (name("b"), True)
     assert take(pool, exclude=(name("a"),)).credential == name("b")
+    assert pool.find(parse_account("sso=b; sso-rw=other")) == name("b")
     assert pool.remove(name("b"))
     assert not pool.remove(name("b"))
+    assert pool.find(parse_account("b")) is pool.find({}) is None
     assert len(pool) == 1
     assert pool.describe(name("b"), NOW) is None
     with pytest.raises(LocalProtocolError):

@@ -11,11 +11,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
+from grokproto.credentials import Cause, Disabled, decode_record, encode_record
 from tests.transports.test_credentials import ROOT, Process
 from transports.simulator import FaultKind, Simulator
+from transports.store import Store, read_records
 
 FILES = {
     "plain": "cookie-1\n# a comment\ncookie-2,cookie-3\ncookie-1\n",
@@ -93,6 +96,34 @@ def test_import_with_problems(state: str) -> None:
     assert "bad one" not in done.stderr
 
 
+def test_import_of_what_is_no_text(state: str, tmp_path: Path) -> None:
+    file = tmp_path / "accounts"
+    file.write_bytes(b"cookie-1\n\xff\xfe")
+    done = run("credentials", "import", str(file), STATE=state, code=2)
+    assert f"{file} is not UTF-8" in done.stderr
+    assert names(state) == []
+
+
+def test_both_cookies_are_imported_and_exported(state: str) -> None:
+    text = "sso=cookie-1; sso-rw=other-1\ncookie-2\nsso=cookie-1\n"
+    done = run("credentials", "import", "-", text=text, STATE=state)
+    assert done.stdout == "Added 2; 0 were here before, 1 came twice, 0 could not be read.\n"
+    exported = run("credentials", "export", "-", STATE=state).stdout
+    assert exported == "sso=cookie-1; sso-rw=other-1\ncookie-2\n"
+    (record, *_) = (json.loads(each) for each in read_records(Path(state)).values())
+    assert set(record["cookies"]) == {"sso", "sso-rw"}
+    name = names(state)[0]
+    assert run("credentials", "add", text="cookie-1", STATE=state).stdout == (
+        f"{name} was here before\n"
+    )
+
+
+def test_many_are_imported_at_once(state: str) -> None:
+    text = "\n".join(f"cookie-{number}" for number in range(2000))
+    assert run("credentials", "import", "-", text=text, STATE=state).stdout.startswith("Added 2000")
+    assert len(names(state)) == 2000
+
+
 def test_a_running_server_is_asked(state: str) -> None:
     server = Process.start(STATE=state, SSO="anna")
     port = server.url.split(":")[2].split("/")[0]
@@ -102,6 +133,11 @@ def test_a_running_server_is_asked(state: str) -> None:
         added = run("credentials", "add", text="bert", STATE=state, **environment)
         assert added.stdout.endswith(" added\n")
         assert len(names(state, **environment)) == 2
+        text = "cleo\nanna\ncleo\nsso=dora; sso-rw=other"
+        imported = run("credentials", "import", "-", text=text, STATE=state, **environment)
+        assert imported.stdout.startswith("Added 2; 1 were here before, 1 came twice")
+        exported = run("credentials", "export", "-", STATE=state, **environment).stdout
+        assert exported == "anna\nbert\ncleo\nsso=dora; sso-rw=other\n"
         unknown = run("credentials", "remove", "nobody", STATE=state, code=2, **environment)
         assert "no such credential" in unknown.stderr
         refused = run("credentials", "add", text="x", STATE=state, code=2, API_KEY="z", PORT=port)
@@ -116,10 +152,16 @@ def test_a_running_server_is_asked(state: str) -> None:
         server.end(signal.SIGTERM)
 
 
-def test_looking_forgets_nothing(state: str) -> None:
-    first = names(state, SSO="anna,bert")
-    assert names(state) == first
-    assert len(first) == 2
+def test_looking_changes_nothing(state: str) -> None:
+    run("credentials", "add", text="anna", STATE=state)
+    before = read_records(Path(state))
+    assert len(names(state, SSO="bert,cleo")) == 3
+    run("credentials", "list", STATE=state, SSO="bert")
+    assert run("credentials", "export", "-", STATE=state, SSO="bert").stdout == "anna\nbert\n"
+    assert read_records(Path(state)) == before
+    elsewhere = Path(state).with_name("elsewhere")
+    assert len(names(str(elsewhere), SSO="anna")) == 1
+    assert not elsewhere.exists()
 
 
 def test_own_cookies_have_no_list(state: str) -> None:
@@ -181,6 +223,43 @@ def test_all_is_well(state: str, simulator: Simulator) -> None:
     assert "/rest/app-chat/conversations/new" not in simulator.site.calls
 
 
+def test_accounts_of_the_state(state: str, simulator: Simulator) -> None:
+    """Those that were added, and why one is out."""
+    run("credentials", "import", "-", text="bert\ncleo\n", STATE=state)
+    with Store(state) as store:
+        (name, record), *_ = store.load().items()
+        kept = attrs.evolve(
+            decode_record(record), disabled=Disabled(Cause.BLOCKED, "Grok has blocked it.", 1.0)
+        )
+        store.save({name: encode_record(kept)})
+    said = examine(state, simulator, code=1, SSO="anna")
+    assert "There are 3 accounts, 1 of them disabled." in said
+    assert f"warning account {name}: It is disabled: Grok has blocked it." in said
+    assert f"grokproto credentials enable {name}" in said
+    assert simulator.site.calls["/rest/rate-limits"] == 0
+    said = examine(state, simulator, "--credentials", code=1)
+    assert said.count("It has 9 of 9 calls left") == simulator.site.calls["/rest/rate-limits"] == 2
+    run("credentials", "enable", name, STATE=state)
+    assert "disabled" not in examine(state, simulator, code=0)
+
+
+def test_state_that_a_server_holds(state: str, simulator: Simulator) -> None:
+    server = Process.start(STATE=state, SSO="anna,bert")
+    try:
+        said = examine(state, simulator, code=0)
+        assert "held by a server that runs now" in said
+        assert "There are 2 accounts." in said
+    finally:
+        server.end(signal.SIGTERM)
+
+
+def test_own_cookies_are_examined_without_accounts(state: str, simulator: Simulator) -> None:
+    said = examine(state, simulator, code=0, IS_CUSTOM_SSO="true", SSO="no cookie at all")
+    assert "Each request brings its own cookie" in said
+    assert "guests" not in said
+    assert not Path(state).exists()
+
+
 def test_accounts_are_not_asked_unless_told_to(state: str, simulator: Simulator) -> None:
     examine(state, simulator, code=0, SSO="anna")
     assert simulator.site.calls["/rest/rate-limits"] == 0
@@ -214,6 +293,8 @@ def test_clock_that_is_wrong(state: str, simulator: Simulator) -> None:
         ({"GROK_BASE_URL": "http://nowhere.invalid"}, "cannot be resolved"),
         ({"PROXY": "socks5://127.0.0.1:9", "SSO": "a"}, "proxy: Nothing answers"),
         ({"STATE": "/dev/null/x"}, "STATE"),
+        ({"STATE": "/dev/null/x", "SSO": "a"}, "There is 1 account."),
+        ({"QUOTAS": "grok3=20/2h", "SSO": "a"}, "QUOTAS has grok3, and no model"),
         ({"IS_TEMP_GROK2": "false"}, "There is no account"),
     ],
 )

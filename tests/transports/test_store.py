@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,14 @@ from pathlib import Path
 import pytest
 
 from grokproto.errors import ConfigurationError
-from transports.store import MEMORY, StateHeldError, Store, default_path, read_records
+from transports.store import (
+    MEMORY,
+    StateHeldError,
+    Store,
+    default_path,
+    is_held,
+    read_records,
+)
 
 
 def test_records_are_kept(tmp_path: Path) -> None:
@@ -55,6 +64,38 @@ def test_one_server_at_a_time(tmp_path: Path) -> None:
             Store(path)
         assert read_records(path) == {"a": b"1"}
     Store(path).close()
+
+
+def test_copy_is_for_looking(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    with Store.copy(path) as copy:
+        assert copy.load() == {}
+    assert not is_held(path)
+    assert list(tmp_path.iterdir()) == []
+    with Store(path) as store:
+        store.save({"a": b"1"})
+        assert is_held(path)
+        with Store.copy(path) as copy:
+            assert copy.load() == {"a": b"1"}
+            assert copy.path == str(path)
+            copy.save({"a": None})
+        assert store.load() == {"a": b"1"}
+    assert not is_held(path)
+    assert not is_held(MEMORY)
+    with Store.copy(MEMORY) as copy:
+        assert copy.load() == {}
+
+
+def test_who_only_looks_stops_no_start(tmp_path: Path) -> None:
+    """To see whether it is held, one holds it for a moment."""
+    path = tmp_path / "state.sqlite3"
+    Store(path).close()
+    looking = path.with_name(path.name + ".lock").open("rb")
+    fcntl.flock(looking, fcntl.LOCK_EX)
+    timer = threading.Timer(0.05, looking.close)
+    timer.start()
+    Store(path).close()
+    timer.join()
 
 
 def test_what_is_no_state(tmp_path: Path) -> None:
