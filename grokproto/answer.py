@@ -113,6 +113,24 @@ class Image:
 
 
 @attrs.frozen
+class Preview:
+    """An unfinished state of a picture that is being drawn; each is reported once.
+
+    The finished one, if it passes moderation, comes later as an `Image`.
+    """
+
+    address: str
+    """As in `Image`."""
+
+
+@attrs.frozen
+class PartialPicture:
+    """An unfinished picture that is ready for the client."""
+
+    data: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
 class Picture:
     """A picture that is ready for the client."""
 
@@ -170,6 +188,8 @@ AnswerEvent: TypeAlias = (
     | CitedText
     | Sources
     | Image
+    | Preview
+    | PartialPicture
     | Picture
     | Ended
     | Failed

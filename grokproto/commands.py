@@ -123,6 +123,21 @@ class FetchPicture:
 
 
 @attrs.frozen
+class FetchPreview:
+    """Fetch an unfinished picture of Grok's, within `timeout` seconds, while the open response
+    waits.
+
+    It is one whole call beside the open one: what of it has not come in time is given up, and
+    nothing of it stays open.
+    """
+
+    request: UpstreamRequest
+    timeout: float
+    limit: int
+    """Bytes; a larger picture is not wanted."""
+
+
+@attrs.frozen
 class StorePicture:
     """Keep a picture where the client can fetch it."""
 
@@ -218,6 +233,7 @@ Command: TypeAlias = (
     | SendData
     | EndResponse
     | FetchPicture
+    | FetchPreview
     | StorePicture
     | Fork
     | Wait

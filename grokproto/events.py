@@ -82,17 +82,17 @@ class RequestFailed:
 
 @attrs.frozen
 class PictureFetched:
-    """The picture that was linked to is here. Its bytes may still be anything."""
+    """The picture that was to be fetched is here. Its bytes may still be anything."""
 
     data: bytes = attrs.field(repr=False)
 
 
 @attrs.frozen
 class PictureRefused:
-    """The picture that was linked to cannot be had."""
+    """The picture that was to be fetched cannot be had."""
 
     reason: str
-    """What the client is told, in a few words, such as `it is larger than 1 MiB`."""
+    """Why, in a few words that a client may see, such as `it is larger than 1 MiB`."""
 
 
 @attrs.frozen

@@ -50,6 +50,8 @@ class Rendering(Generic[T]):
         self._reasoning_tokens = TokenCounter()
         self.pictures: list[str] = []
         """Addresses of the pictures that came, as `answer.Image` has them. They are shown last."""
+        self.previews: list[str] = []
+        """The same of unfinished ones. Whoever shows them, takes them out."""
 
     def measure(self, prompt_tokens: int) -> answer.Usage:
         """What the answer has cost so far.
@@ -84,6 +86,9 @@ class Rendering(Generic[T]):
                         self._reasoning_tokens.add(text)
                     case answer.Image(address):
                         self.pictures.append(address)
+                        continue
+                    case answer.Preview(address):
+                        self.previews.append(address)
                         continue
                     case answer.Ended(reason):
                         ended = reason

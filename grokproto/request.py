@@ -82,6 +82,9 @@ class Drawing:
     as_data: bool = False
     """In the answer itself, as base64, rather than as addresses."""
 
+    previews: int = 0
+    """How many unfinished states are to be shown while they are drawn, at the most."""
+
 
 @attrs.frozen
 class ChatRequest:

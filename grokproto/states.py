@@ -105,6 +105,7 @@ REPLIES: dict[type[c.Command], tuple[type[e.Event], ...]] = {
     c.SendData: (e.Completed, *_LEFT),
     c.EndResponse: (e.Completed, *_LEFT),
     c.FetchPicture: (e.PictureFetched, e.PictureRefused, *_STOPPED),
+    c.FetchPreview: (e.PictureFetched, e.PictureRefused, *_STOPPED),
     c.StorePicture: (e.PictureStored, e.RequestFailed, *_STOPPED),
     c.Fork: (e.Completed, *_STOPPED),
     c.Wait: (e.Completed, *_STOPPED),

@@ -63,6 +63,11 @@ KINDS: dict[str, Kind] = {
     "images.sse": Kind(
         "image_streaming.ndjson", b'{"prompt":"a heron","stream":true}', "openai_images"
     ),
+    "images_partial.sse": Kind(
+        "image_streaming.ndjson",
+        b'{"prompt":"a heron","stream":true,"partial_images":2}',
+        "openai_images",
+    ),
     "wrong.json": Kind("plain.ndjson", chat_body(messages=[{"role": "king"}])),
 }
 

@@ -130,6 +130,7 @@ class FakeHost:
 
     stored: list[tuple[bytes, str]] = attrs.field(factory=list)
     requests: list[c.UpstreamRequest] = attrs.field(factory=list)
+    previews: list[c.UpstreamRequest] = attrs.field(factory=list)
     acquired: list[str] = attrs.field(factory=list)
     avoided: list[frozenset[str]] = attrs.field(factory=list)
     released: list[tuple[str, Outcome]] = attrs.field(factory=list)
@@ -220,6 +221,9 @@ class FakeHost:
             case c.FetchPicture(url):
                 found = self.pictures.get(url)
                 return e.PictureRefused("there is none") if found is None else found
+            case c.FetchPreview(request, _, limit):
+                self.previews.append(request)
+                return self._fetch(self.respond(request), limit)
             case c.StorePicture(data, media_type):
                 if not self.keeps_pictures:
                     return e.RequestFailed("it is full", sent=False)
@@ -230,6 +234,15 @@ class FakeHost:
             case c.Wait(until):
                 self.now = until
         return e.Completed()
+
+    @staticmethod
+    def _fetch(response: Response, limit: int) -> e.Event:
+        """A whole response as a picture."""
+        data = b"".join(response.pieces)
+        whole = response.instead is None and isinstance(response.end, e.EndOfMessage)
+        if whole and response.status == 200 and len(data) <= limit:
+            return e.PictureFetched(data)
+        return e.PictureRefused("it cannot be had")
 
     def _give(self, event: e.Event) -> e.Event:
         if isinstance(event, e.EndOfMessage | e.RequestFailed):

@@ -15,6 +15,7 @@ from grokproto import commands as c
 from grokproto import events as e
 
 from .connection import ClientLeftError
+from .previews import fetch_preview
 from .upstream import Upstream, UpstreamCall
 
 _FAREWELL = 2.0
@@ -228,6 +229,8 @@ class Drive:
                 return await self._credentials.acquire(command)
             case c.FetchPicture(url, timeout):
                 return await self._pictures.fetch(url, timeout)
+            case c.FetchPreview():
+                return await fetch_preview(self._upstream, command)
             case c.StorePicture(data, media_type):
                 return await self._pictures.store(data, media_type)
             case c.Fork():

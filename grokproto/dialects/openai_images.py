@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..answer import AnswerEvent, EndReason, Picture, Usage
+from ..answer import AnswerEvent, EndReason, PartialPicture, Picture, Usage
 from ..errors import InvalidRequestError
 from ..failures import Failure
 from ..media import sniff_media_type, to_base64
@@ -27,14 +27,14 @@ _encode = msgspec.json.encode
 
 DEFAULT_MODEL = "grok-3-imageGen"
 MAX_PICTURES = 10
+MAX_PREVIEWS = 3
 
-_HEEDED = frozenset({"prompt", "model", "n", "response_format", "stream", "user"})
+_HEEDED = frozenset({"prompt", "model", "n", "response_format", "stream", "partial_images", "user"})
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "size": ("auto",),
     "quality": ("auto",),
     "background": ("auto",),
     "moderation": ("auto",),
-    "partial_images": (0,),
 }
 
 
@@ -51,18 +51,24 @@ def decode_image_request(body: bytes) -> ChatRequest:
     shape = read_choice(fields.get("response_format"), "response_format", ("url", "b64_json"))
     model = fields.get("model")
     stream = read_flag(fields.get("stream"), "stream")
+    previews = read_whole(fields.get("partial_images"), "partial_images", 0, MAX_PREVIEWS) or 0
     ignored = [
         name
         for name, value in fields.items()
         if name not in _HEEDED and asks_for_something(value, _NEUTRAL.get(name, ()))
     ]
+    if stream and shape == "url":
+        ignored.append("response_format")  # the events have no place for an address
+    if previews and not stream:
+        ignored.append("partial_images")
     return ChatRequest(
         model=DEFAULT_MODEL if model is None else read_model(model),
         turns=(Turn(Role.USER, (TextPart(prompt),)),),
         stream=stream,
         drawing=Drawing(
             count=read_whole(fields.get("n"), "n", 1, MAX_PICTURES) or 1,
-            as_data=shape == "b64_json" or (stream and shape is None),  # as elsewhere
+            as_data=stream or shape == "b64_json",
+            previews=previews if stream else 0,
         ),
         ignored=make_plain(ignored),
     )
@@ -117,30 +123,56 @@ class ImageBodyEncoder:
 class ImageStreamEncoder(ImageBodyEncoder):
     """Renders each picture as an `image_generation.completed` event.
 
-    Grok's pictures are finished together, so the events come together too; before them the stream
-    shows that the server is alive.
+    Grok's pictures are finished together, so the events come together too; before them come those
+    of unfinished ones (`image_generation.partial_image`), where they are wanted and Grok shows
+    some.
     """
 
     headers: Headers = sse.HEADERS
     streaming = True
 
+    def __init__(self, created: int) -> None:
+        super().__init__(created)
+        self._partial = 0
+        """Unfinished pictures that were shown."""
+
+    def encode(self, event: AnswerEvent) -> bytes:
+        """See `Encoder.encode`."""
+        if not isinstance(event, PartialPicture):
+            return super().encode(event)
+        shown = {"b64_json": to_base64(event.data)}
+        end = {"partial_image_index": self._partial}
+        self._partial += 1
+        return self._encode_event("image_generation.partial_image", event.data, shown, end)
+
     def finish(self, reason: EndReason, usage: Usage) -> bytes:  # noqa: ARG002
         """See `Encoder.finish`."""
-        name = "image_generation.completed"
+        end = {"usage": _describe_cost(usage)}
         events = [
-            {
-                "type": name,
-                "created_at": self._created,
-                **_describe_picture(picture),
-                "background": "auto",
-                "output_format": _name_format(picture),
-                "quality": "auto",
-                "size": "auto",
-                "usage": _describe_cost(usage),
-            }
+            self._encode_event(
+                "image_generation.completed",
+                picture.data or b"",
+                _describe_picture(picture),
+                end,
+            )
             for picture in self._pictures
         ]
-        return b"".join([*(sse.encode_event(name, _encode(each)) for each in events), sse.DONE])
+        return b"".join([*events, sse.DONE])
+
+    def _encode_event(
+        self, name: str, data: bytes, shown: dict[str, Any], end: dict[str, Any]
+    ) -> bytes:
+        fields = {
+            "type": name,
+            "created_at": self._created,
+            **shown,
+            "background": "auto",
+            "output_format": _name_format(data),
+            "quality": "auto",
+            "size": "auto",
+            **end,
+        }
+        return sse.encode_event(name, _encode(fields))
 
     def fail(self, failure: Failure) -> bytes:
         """See `Encoder.fail`."""
@@ -151,8 +183,8 @@ class ImageStreamEncoder(ImageBodyEncoder):
         return sse.PING
 
 
-def _name_format(picture: Picture) -> str:
-    media_type = sniff_media_type(picture.data or b"") or "image/png"
+def _name_format(data: bytes) -> str:
+    media_type = sniff_media_type(data) or "image/png"
     return media_type.removeprefix("image/")
 
 

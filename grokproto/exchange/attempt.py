@@ -10,10 +10,16 @@ from __future__ import annotations
 import attrs
 
 from .. import answer
-from ..commands import ReceiveData, SendData, StorePicture, UpstreamRequest
+from ..commands import FetchPreview, ReceiveData, SendData, StorePicture, UpstreamRequest
 from ..dialects.base import Encoder
 from ..errors import RemoteProtocolError
-from ..events import DataReceived, EndOfMessage, PictureStored, ResponseReceived
+from ..events import (
+    DataReceived,
+    EndOfMessage,
+    PictureFetched,
+    PictureStored,
+    ResponseReceived,
+)
 from ..failures import Failure, FailureKind
 from ..grok import calls
 from ..grok.payload import build_payload
@@ -38,6 +44,9 @@ picture or a title may follow; the connection's end sometimes does not."""
 
 _DOWNLOADS = 2
 """Tries at fetching one picture. The answer is there and has cost a call; it is worth a second."""
+
+PREVIEW_PATIENCE = 10.0
+"""Seconds for a preview. The finished picture follows it in about as many, and is not to wait."""
 
 
 HISTORY_FILE = "conversation.txt"
@@ -77,6 +86,8 @@ class Attempt:
         self._reply = reply
         self._upstream = upstream
         self.rendering = Rendering(plan.request, settings, encoder.encode)
+        drawing = plan.request.drawing
+        self._previews_left = 0 if drawing is None else drawing.previews
 
     def run(self) -> Steps[answer.EndReason | Failure]:
         """Ask, and pass the answer on; end neither the reply nor the lease."""
@@ -213,6 +224,8 @@ class Attempt:
                     yield SendData(data)
                 else:
                     yield from reply.send(data)
+            if self._previews_left and self.rendering.previews:
+                yield from self._give_previews()
             ended = failure or ended
             if ended is not None:
                 yield from holdings.close()
@@ -231,6 +244,19 @@ class Attempt:
             yield from self._reply.send(data)
 
     # Pictures out
+
+    def _give_previews(self) -> Steps[None]:
+        """Pass on what is drawn so far. One that cannot be had is no loss: a better one follows."""
+        while self._previews_left and self.rendering.previews:
+            address = self.rendering.previews.pop(0)
+            if address.startswith(("http://", "https://", "data:")):
+                continue
+            request = calls.build_download(self._settings, self._lease, address)
+            limit = self._settings.max_image_bytes
+            event = yield FetchPreview(request, PREVIEW_PATIENCE, limit)
+            if isinstance(event, PictureFetched) and sniff_media_type(event.data) is not None:
+                self._previews_left -= 1
+                yield from self._give(answer.PartialPicture(event.data))
 
     def _give_picture(self, address: str) -> Steps[Failure | None]:
         drawing = self._plan.request.drawing

@@ -1,4 +1,4 @@
-"""Finding the finished pictures among all that Grok says of pictures.
+"""Finding pictures, and previews of them, in all that Grok says of pictures.
 
 Shapes, with what is read of them (fixtures `image*.ndjson`):
 
@@ -17,14 +17,20 @@ has `-part-0/` in its path. A picture that moderation held back can turn up once
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeAlias
+
+from ..answer import Image, Preview
 
 _ASSETS = re.compile(r"https?://assets\.grok\.com/+", re.IGNORECASE)
 _PREVIEW = re.compile(r"-part-\d+/")
 _FINISHED = 100
 
 MAX_PICTURES = 64
-"""Of one answer. The site draws a handful; whoever sends more wants to fill our memory."""
+"""Of one answer, and as many previews. The site draws a handful; whoever sends more wants to fill
+our memory."""
+
+
+Found: TypeAlias = Image | Preview
 
 
 def normalize_address(address: str) -> str:
@@ -38,40 +44,51 @@ class PictureSorter:
     def __init__(self) -> None:
         self._seen: set[str] = set()
         self._moderated: set[str] = set()
+        self._previews: set[str] = set()
 
     @property
     def any_moderated(self) -> bool:
         """Whether moderation held a picture back."""
         return bool(self._moderated)
 
-    def read_cached(self, payload: Any) -> list[str]:
+    def read_cached(self, payload: Any) -> list[Found]:
         """New finished pictures in a `cachedImageGenerationResponse`."""
         if not isinstance(payload, dict):
             return []
         return self._sort(payload.get("imageUrl"), payload.get("moderated"))
 
-    def read_progress(self, payload: Any) -> list[str]:
-        """New finished pictures in a `streamingImageGenerationResponse` or an `image_chunk`."""
+    def read_progress(self, payload: Any) -> list[Found]:
+        """New pictures and previews in a `streamingImageGenerationResponse` or an
+        `image_chunk`."""
         if not isinstance(payload, dict):
             return []
         progress = payload.get("progress")
         if payload.get("moderated") is not True and progress != _FINISHED:
-            return []
+            return self._sort_preview(payload.get("imageUrl"))
         return self._sort(payload.get("imageUrl"), payload.get("moderated"))
 
-    def read_card(self, card: dict[str, Any]) -> list[str]:
-        """New finished pictures in a card."""
+    def read_card(self, card: dict[str, Any]) -> list[Found]:
+        """New pictures and previews in a card."""
         if card.get("cardType") != "generated_image_card":
             return []
         return self.read_progress(card.get("image_chunk"))
 
-    def read_urls(self, urls: Any) -> list[str]:
+    def read_urls(self, urls: Any) -> list[Found]:
         """New finished pictures in the final message's `generatedImageUrls`."""
         if not isinstance(urls, list):
             return []
-        return [address for url in urls for address in self._sort(url, None)]
+        return [picture for url in urls for picture in self._sort(url, None)]
 
-    def _sort(self, url: Any, moderated: Any) -> list[str]:
+    def _sort_preview(self, url: Any) -> list[Found]:
+        address = normalize_address(url) if isinstance(url, str) else ""
+        if not _PREVIEW.search(address) or address in self._previews:
+            return []
+        if len(self._previews) >= MAX_PICTURES:
+            return []
+        self._previews.add(address)
+        return [Preview(address)]
+
+    def _sort(self, url: Any, moderated: Any) -> list[Found]:
         if not isinstance(url, str):
             return []
         address = normalize_address(url)
@@ -83,4 +100,4 @@ class PictureSorter:
         if _PREVIEW.search(address) or address in self._moderated or address in self._seen:
             return []
         self._seen.add(address)
-        return [address]
+        return [Image(address)]

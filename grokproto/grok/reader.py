@@ -34,7 +34,7 @@ from .frames import Frame, ResponseFrame, Result, decode_damaged_frame, decode_f
 from .frames import name_unknown_payloads as name_unknown
 from .lines import LineReader
 from .markup import MarkupStripper
-from .pictures import PictureSorter
+from .pictures import Found, PictureSorter
 from .refusals import read_error, read_stream_error
 from .search import read_card, read_web_results, read_x_results
 
@@ -319,10 +319,10 @@ class AnswerReader:
                 self._citations.add(citation)
                 self._events.append(citation)
 
-    def _show(self, addresses: list[str]) -> None:
-        for address in addresses:
-            self._anything = True
-            self._events.append(answer.Image(address))
+    def _show(self, pictures: list[Found]) -> None:
+        for picture in pictures:
+            self._anything = self._anything or type(picture) is answer.Image
+            self._events.append(picture)
 
     def _report(self, source: answer.SearchSource, results: list[answer.SearchResult]) -> None:
         fresh: list[answer.SearchResult] = []

@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from openai.types import ImageGenCompletedEvent, ImagesResponse, Model
+from openai.types import (
+    ImageGenCompletedEvent,
+    ImageGenPartialImageEvent,
+    ImagesResponse,
+    Model,
+)
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.shared import ErrorObject
 from pydantic import BaseModel
@@ -82,6 +87,8 @@ def test_streams(name: str) -> None:
             ended = True
         elif '"error"' in data[:10]:
             check_error(json.loads(data))
+        elif kind == "event: image_generation.partial_image\n":
+            check(ImageGenPartialImageEvent, data)
         elif kind:
             assert kind == "event: image_generation.completed\n"
             check(ImageGenCompletedEvent, data)

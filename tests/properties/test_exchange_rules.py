@@ -34,6 +34,7 @@ BODIES = [
     chat_body(stream=True, stop=["e", "the"], max_tokens=9, search_results="inline,list"),
     b"{",
 ]
+DRAWING = b'{"prompt":"a heron","n":2,"stream":true,"partial_images":2}'
 DATA = [
     *(read_stream(name) for name in sorted(STREAM_EXPECTATIONS) if name != "nothing.ndjson"),
     *(read_body(name) for name in ("limit.json", "dead_cookie.json", "challenge.html")),
@@ -51,7 +52,7 @@ class AnyHost(RuleBasedStateMachine):
     command: c.Command
 
     @initialize(
-        body=st.sampled_from(BODIES),
+        body=st.sampled_from([*BODIES, DRAWING]),
         thinking=st.sampled_from(ThinkingFormat),
         attempts=st.integers(1, 4),
         wait=st.sampled_from([0.0, 20.0]),
@@ -70,7 +71,8 @@ class AnyHost(RuleBasedStateMachine):
         settings = Settings(
             thinking=thinking, max_attempts=attempts, acquire_wait=wait, image_mode=mode
         )
-        self.exchange = make_exchange(body, settings)
+        dialect = "openai_images" if body is DRAWING else "openai_chat"
+        self.exchange = make_exchange(body, settings, dialect=dialect)
         self.now = 0.0
         self.wants_quota = wants_quota
         self.leases: list[str] = []
@@ -135,7 +137,8 @@ class AnyHost(RuleBasedStateMachine):
             assert ClientMustNotWait(command), command
 
     def _content_seen(self) -> bool:
-        return b'"content"' in self.sent or b'"reasoning_content"' in self.sent
+        shown = (b'"content"', b'"reasoning_content"', b'"b64_json"')
+        return any(mark in self.sent for mark in shown)
 
     def _may(self, event: type[e.Event]) -> bool:
         return event in REPLIES[type(self.command)]

@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from grokproto import answer
 from grokproto import commands as c
+from grokproto import events as e
 from grokproto.dialects import DIALECTS
 from grokproto.dialects.openai_images import decode_image_request
 from grokproto.errors import InvalidRequestError
 from grokproto.failures import Failure, FailureKind
+from grokproto.grok.pictures import MAX_PICTURES
+from grokproto.grok.reader import NEED_DATA, AnswerReader
 from grokproto.secret import Secret
 from grokproto.settings import ImageHost, ImageMode, Settings
 from tests.playbook import FakeHost, Response, answered, make_exchange
@@ -113,7 +117,110 @@ def test_stream() -> None:
         assert fields["usage"]["total_tokens"] >= fields["usage"]["input_tokens"] > 0
     assert len(events) == 4
     linked = draw(n=1, stream=True, response_format="url")
-    assert DATA_URI in linked.body.decode()
+    assert linked.headers["x-grokproto-ignored"] == "response_format"
+    assert '"b64_json":"' in linked.body.decode()
+
+
+def read_events(host: FakeHost) -> list[dict[str, Any]]:
+    """The events of a stream, less `[DONE]`."""
+    blocks = host.body.decode().split("\n\n")
+    assert blocks[-2:] == ["data: [DONE]", ""]
+    events: list[dict[str, Any]] = []
+    for name, _, data in (block.partition("\ndata: ") for block in blocks[:-2]):
+        events.append(json.loads(data))
+        assert name == f"event: {events[-1]['type']}"
+    return events
+
+
+@pytest.mark.parametrize("fixture", ["image_streaming.ndjson", "image_card.ndjson"])
+@pytest.mark.parametrize("wanted", [1, 2, 3])
+def test_previews(fixture: str, wanted: int) -> None:
+    host = draw(fixture, n=2, stream=True, partial_images=wanted)
+    assert "x-grokproto-ignored" not in host.headers
+    shown = [e for e in read_events(host) if e["type"] == "image_generation.partial_image"]
+    asked = [request.url for request in host.previews]
+    assert len(shown) == len(asked) == min(wanted, 2 if "streaming" in fixture else 1)
+    assert all("-part-0/" in url for url in asked)
+    assert [event["partial_image_index"] for event in shown] == list(range(len(shown)))
+    assert {base64.b64decode(event["b64_json"]) for event in shown} == {PNG}
+    assert {"usage", "url"}.isdisjoint(shown[0])
+    cookies = dict(host.previews[0].headers)["cookie"]
+    assert cookies == dict(host.requests[0].headers)["cookie"]
+
+
+def test_previews_where_none_are_wanted() -> None:
+    for fields in ({"stream": True}, {"stream": True, "partial_images": 0}, {"partial_images": 2}):
+        assert not draw(n=2, **fields).previews
+
+
+@pytest.mark.parametrize(
+    "found", [Response(404), Response(pieces=[b"<html>"]), Response(instead=e.TimedOut())]
+)
+def test_preview_that_cannot_be_had(found: Response) -> None:
+    def respond(request: c.UpstreamRequest) -> Response:
+        if "-part-" in request.url:
+            return found
+        if "assets" in request.url:
+            return Response(pieces=[PNG])
+        return answered("image_streaming.ndjson")
+
+    host = FakeHost(respond)
+    body = b'{"prompt":"x","n":2,"stream":true,"partial_images":3}'
+    host.run(make_exchange(body, dialect="openai_images"))
+    assert len(host.previews) == 2
+    assert [event["type"] for event in read_events(host)] == ["image_generation.completed"] * 2
+
+
+def test_previews_of_strangers_and_of_what_is_moderated_are_not_fetched() -> None:
+    def line(**fields: Any) -> bytes:
+        shown = {"imageUrl": "users/u/generated/1-part-0/a.png", "progress": 50, **fields}
+        response = {"streamingImageGenerationResponse": shown}
+        return json.dumps({"result": {"response": response}}).encode() + b"\n"
+
+    lines = [
+        line(imageUrl="https://elsewhere.example/1-part-0/a.png"),
+        line(imageUrl="users/u/generated/2-part-0/a.png", moderated=True),
+        line(imageUrl=["users/u/generated/3-part-0/a.png"]),
+        line(imageUrl="users/u/generated/4/a.png"),
+        line(),
+        line(),  # repeated
+        line(imageUrl="users/u/generated/1/a.png", progress=100),
+        b'{"result":{"response":{"isSoftStop":true}}}\n',
+    ]
+    host = FakeHost(lambda request: Response(pieces=[PNG] if "assets" in request.url else lines))
+    body = b'{"prompt":"x","stream":true,"partial_images":3}'
+    host.run(make_exchange(body, dialect="openai_images"))
+    assert [request.url for request in host.previews] == [
+        "https://assets.grok.com/users/u/generated/1-part-0/a.png"
+    ]
+    assert len(read_events(host)) == 2
+
+
+def test_previews_are_not_without_end() -> None:
+    shown = b'{"result":{"response":{"streamingImageGenerationResponse":{"progress":50,"imageUrl":'
+    lines = [shown + b'"users/%d-part-0/a.png"}}}}\n' % number for number in range(100)]
+    reader = AnswerReader()
+    reader.receive_data(b"".join(lines))
+    found = list(iter(reader.next_event, NEED_DATA))
+    assert len(found) == MAX_PICTURES
+    assert all(isinstance(event, answer.Preview) for event in found)
+    reader.receive_eof()
+    assert isinstance(reader.next_event(), answer.Failed), "a preview is no answer"
+
+
+def test_client_that_leaves_while_a_preview_is_fetched() -> None:
+    host = FakeHost(
+        lambda _: answered("image_streaming.ndjson"),
+        interrupt=lambda command: e.ClientClosed() if isinstance(command, c.FetchPreview) else None,
+    )
+    body = b'{"prompt":"x","stream":true,"partial_images":1}'
+    summary = host.run(make_exchange(body, dialect="openai_images"))
+    assert summary.client_closed
+    assert [type(command) for command in host.commands[-3:]] == [
+        c.CloseRequest,
+        c.ReleaseCredential,
+        c.Finish,
+    ]
 
 
 def test_words_instead_of_a_picture() -> None:
@@ -169,6 +276,8 @@ def test_picture_of_another_host_cannot_be_had_as_data() -> None:
         ({"n": 11}, "n"),
         ({"response_format": "png"}, "response_format"),
         ({"stream": 1}, "stream"),
+        ({"partial_images": 4}, "partial_images"),
+        ({"partial_images": True}, "partial_images"),
         ({"model": 7}, "model"),
         ({"model": "dall-e-3"}, "model"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import signal
 import uuid
@@ -14,11 +15,15 @@ import httpcore
 import pytest
 import trio
 
+from grokproto.commands import FetchPreview, UpstreamRequest
+from grokproto.events import PictureRefused
 from tests.transports.served import LateClock, RawResponse, Served, chat, with_server
 from transports.picture_fetch import FetchNetwork
 from transports.picture_store import LocalPictures, open_store
 from transports.pictures import PictureDesk
+from transports.previews import fetch_preview
 from transports.simulator import Delivery, FaultKind, Style
+from transports.upstream import Upstream, UpstreamConfig
 
 NEW = "/rest/app-chat/conversations/new"
 PNG = b"\x89PNG\r\n\x1a\n" + b"the rest of it"
@@ -369,6 +374,85 @@ def test_pictures_as_base64(cut: int | None) -> None:
         assert base64.b64decode(answer.json["data"][0]["b64_json"]).startswith(b"\x89PNG")
         get = await served.request("GET", "/v1/images/generations")
         assert get.status == 405
+
+    with_server(check)
+
+
+def read_picture_events(answer: RawResponse) -> list[tuple[str, bytes]]:
+    """The events of a stream of pictures: what kind, and which picture."""
+    blocks = answer.body.decode().split("\n\n")
+    assert blocks[-2:] == ["data: [DONE]", ""]
+    events = [json.loads(block.partition("\ndata: ")[2]) for block in blocks[:-2]]
+    return [(event["type"], base64.b64decode(event["b64_json"])) for event in events]
+
+
+@pytest.mark.parametrize("form", ["streaming", "card"])
+@pytest.mark.parametrize("cut", [None, 1])
+def test_previews_come_before_the_pictures(form: str, cut: int | None) -> None:
+    async def check(served: Served) -> None:
+        site = served.simulator.site
+        site.style = Style(image_form=form)
+        site.delivery = Delivery(cut=cut)
+        body = {"prompt": "a heron", "n": 2, "stream": True, "partial_images": 3}
+        events = read_picture_events(await served.request("POST", "/images/generations", body))
+        assert [kind.removeprefix("image_generation.") for kind, _ in events] == (
+            ["partial_image"] * 2 + ["completed"] * 2
+        )
+        assert len({data for _, data in events}) == 4
+        previews = [each for each in site.received if "-part-0" in each.path]
+        (question,) = (each for each in site.received if each.path == NEW)
+        assert {each.account for each in previews} == {question.account}
+
+    with_server(check)
+
+
+def test_a_preview_is_sent_while_the_answer_is_still_being_made() -> None:
+    async def check(served: Served) -> None:
+        site = served.simulator.site
+        site.faults.order(FaultKind.STALL)
+        body = {"prompt": "a heron", "n": 2, "stream": True, "partial_images": 1}
+        client = await served.connect()
+        async with client.stream:
+            await client.send_request("POST", "/v1/images/generations", body)
+            data = b""
+            while b"image_generation.partial_image" not in data:
+                data += await client.read_some()
+        await site.wait_for(lambda: site.in_flight == 0)
+
+    with_server(check)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [FaultKind.SERVER_ERROR, FaultKind.RESET, FaultKind.BLOCK_PAGE, FaultKind.RESET_BEFORE_HEAD],
+)
+def test_previews_that_cannot_be_had(fault: FaultKind) -> None:
+    async def check(served: Served) -> None:
+        served.simulator.site.faults.order(fault, times=2, path="*-part-0*")
+        body = {"prompt": "a heron", "n": 2, "stream": True, "partial_images": 3}
+        events = read_picture_events(await served.request("POST", "/images/generations", body))
+        assert [kind for kind, _ in events] == ["image_generation.completed"] * 2
+
+    with_server(check)
+
+
+@pytest.mark.parametrize(
+    ("limit", "timeout", "what"), [(10, 9.0, "larger than 10 bytes"), (9999, 0.1, "0.1 seconds")]
+)
+def test_previews_that_cost_too_much(limit: int, timeout: float, what: str) -> None:
+    async def check(served: Served) -> None:
+        site = served.simulator.site
+        if timeout < 1:
+            site.faults.order(FaultKind.STALL, path="*")
+        else:
+            site.faults.order_answer(200, {"content-type": "image/png"}, PNG, path="*")
+        upstream = Upstream(UpstreamConfig())
+        await served.nursery.start(upstream.run)
+        request = UpstreamRequest("GET", f"{served.simulator.base_url}/p", ())
+        event = await fetch_preview(upstream, FetchPreview(request, timeout, limit))
+        assert isinstance(event, PictureRefused)
+        assert what in event.reason
+        await site.wait_for(lambda: site.open_calls == 0)
 
     with_server(check)
 

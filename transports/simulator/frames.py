@@ -214,7 +214,7 @@ class AnswerBuilder:
                 "imageIndex": index,
                 "moderated": self._style.moderated,
             }
-            preview = {**final, "imageUrl": _preview(path), "progress": 50, "moderated": False}
+            preview = {**final, "imageUrl": preview_path(path), "progress": 50, "moderated": False}
             match self._style.image_form:
                 case "cached":
                     cached = {"imageUrl": f"/{path}", "moderated": self._style.moderated}
@@ -257,7 +257,8 @@ def _pages() -> list[JSON]:
     return [{"url": url, "title": title, "preview": ""} for url, title in RESULTS]
 
 
-def _preview(path: str) -> str:
+def preview_path(path: str) -> str:
+    """Where the unfinished state of a picture is."""
     head, _, name = path.rpartition("/")
     return f"{head}-part-0/{name}"
 

@@ -17,7 +17,7 @@ import trio
 from ..connection import ClientLeftError, HTTPRequest
 from .accounts import Account, Accounts, name_quota
 from .faults import CONVERSATIONS, Fault, FaultKind, FaultScript, WholeAnswer
-from .frames import AnswerBuilder, Style
+from .frames import AnswerBuilder, Style, preview_path
 from .framing import END, frame_bytes
 from .hosts import ImageHosts
 from .pictures import draw_png
@@ -257,6 +257,7 @@ class Site:
         if builder.draws:
             for index, path in enumerate(paths):
                 account.pictures[path] = number * len(paths) + index
+                account.pictures[preview_path(path)] = -account.pictures[path] - 1
         return builder.frames()
 
     @contextmanager
