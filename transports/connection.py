@@ -32,6 +32,7 @@ from .http_request import (
     RequestHeaders,
     encode_http_error,
 )
+from .loops import Scope
 from .sockets import Transport
 
 __all__ = [
@@ -76,7 +77,7 @@ class Connection:
         """Where the task waits that wants to know of more in the inbox."""
         self._room = trio.lowlevel.ParkingLot()
         """Where the reader waits while the inbox is full."""
-        self._watching: trio.CancelScope | None = None
+        self._watching: Scope | None = None
         self._aborted = False
         self._gone = False
         """Nothing can be sent any more: the client is gone, or has got a part of something."""
@@ -125,7 +126,7 @@ class Connection:
         if self._watching is not None:
             self._watching.cancel()
 
-    def watch(self, scope: trio.CancelScope | None) -> None:
+    def watch(self, scope: Scope | None) -> None:
         self._watching = scope
         if self._eof and scope is not None:
             scope.cancel()

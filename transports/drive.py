@@ -1,4 +1,4 @@
-"""Driving an exchange: carrying out its commands, one after the other, on trio.
+"""Driving an exchange: carrying out its commands, one after the other, as a task.
 
 This is what a host of grokproto has to do; the rest of this package is the means to do it with.
 """
@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, assert_never
 
-import trio
-
 from grokproto import commands as c
 from grokproto import events as e
 
-from .connection import ClientLeftError
+from .http_request import ClientLeftError
+from .loops import Loop, Scope
 from .previews import fetch_preview
 from .upstream import Upstream, UpstreamCall
 
@@ -34,7 +33,7 @@ class Client(Protocol):
     async def end_response(self) -> None:
         """End the response."""
 
-    def watch(self, scope: trio.CancelScope) -> None:
+    def watch(self, scope: Scope) -> None:
         """Cancel `scope` as soon as the client has left."""
 
     def unwatch(self) -> None:
@@ -88,10 +87,10 @@ class Drives:
 class _Joint:
     """The client of several branches: what they want sent goes through here, one at a time."""
 
-    def __init__(self, join: c.Joint, client: Client) -> None:
+    def __init__(self, join: c.Joint, client: Client, loop: Loop) -> None:
         self.join = join
         self._client = client
-        self._lock = trio.Lock()
+        self._lock = loop.make_lock()
         self.client_left = False
         self.sending = False
         """In the middle of it."""
@@ -125,7 +124,7 @@ class _BranchClient:
     async def end_response(self) -> None:
         await self._joint.take(self._index, c.EndResponse())
 
-    def watch(self, scope: trio.CancelScope) -> None:
+    def watch(self, scope: Scope) -> None:
         """Whoever drives all branches watches for them."""
 
     def unwatch(self) -> None:
@@ -162,6 +161,7 @@ class Drive:
         upstream: Upstream,
         credentials: Credentials,
         pictures: Pictures,
+        loop: Loop,
     ) -> None:
         self._exchange = exchange
         self._client = client
@@ -169,7 +169,8 @@ class Drive:
         self._credentials = credentials
         self._pictures = pictures
         self._call: UpstreamCall | None = None
-        self._scope = trio.CancelScope()
+        self._loop = loop
+        self._scope = loop.open_scope()
         self._stopping = False
         self._sending = False
 
@@ -189,7 +190,7 @@ class Drive:
                 finish = await self._interrupted()
             return finish.summary
         finally:
-            for command in self._exchange.abandon(trio.current_time()):
+            for command in self._exchange.abandon(self._loop.current_time()):
                 self._clean_up(command)
 
     async def _interrupted(self) -> c.Finish:
@@ -197,13 +198,13 @@ class Drive:
         if not self._stopping or self._sending:
             # In the middle of sending nothing can be said any more: the client is as good as gone.
             return await self._alternate(e.ClientClosed())
-        with trio.move_on_after(_FAREWELL):
+        with self._loop.open_scope(deadline=self._loop.current_time() + _FAREWELL):
             return await self._alternate(e.ServerStopping())
         return await self._alternate(e.ClientClosed())
 
     async def _alternate(self, event: e.Event) -> c.Finish:
         while True:
-            command = self._exchange.handle(event, trio.current_time())
+            command = self._exchange.handle(event, self._loop.current_time())
             if isinstance(command, c.Finish):
                 return command
             event = await self._carry_out(command)
@@ -236,7 +237,7 @@ class Drive:
             case c.Fork():
                 return await self._divide(command)
             case c.Wait(until):
-                await trio.sleep_until(until)
+                await self._loop.sleep_until(until)
             case c.CloseRequest() | c.ReleaseCredential():
                 self._clean_up(command)
             case c.Finish():
@@ -247,21 +248,26 @@ class Drive:
 
     async def _divide(self, fork: c.Fork) -> e.Event:
         """Drive all branches at once, each as an exchange whose client is the joint."""
-        joint = _Joint(fork.join, self._client)
+        joint = _Joint(fork.join, self._client, self._loop)
         try:
-            async with trio.open_nursery() as nursery:
+            async with self._loop.open_nursery() as nursery:
                 for index, branch in enumerate(fork.branches):
                     client = _BranchClient(joint, index)
-                    drive = Drive(branch, client, self._upstream, self._credentials, self._pictures)
+                    drive = Drive(
+                        branch,
+                        client,
+                        self._upstream,
+                        self._credentials,
+                        self._pictures,
+                        self._loop,
+                    )
                     nursery.start_soon(self._drive_branch, drive, client, nursery.cancel_scope)
         finally:
             self._sending = joint.sending
         return e.ClientClosed() if joint.client_left else e.Completed()
 
     @staticmethod
-    async def _drive_branch(
-        drive: Drive, client: _BranchClient, all_branches: trio.CancelScope
-    ) -> None:
+    async def _drive_branch(drive: Drive, client: _BranchClient, all_branches: Scope) -> None:
         summary = await drive.run()
         if client.finish(summary):
             all_branches.cancel()

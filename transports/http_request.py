@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
-import trio
 
 from .heads import split_target
+from .loops import Scope
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -80,7 +80,7 @@ class HTTPRequest:
         """As they came, not decoded."""
         self.headers = headers
 
-    def watch(self, scope: trio.CancelScope) -> None:
+    def watch(self, scope: Scope) -> None:
         """Cancel `scope` as soon as the client has left; at once if it has already."""
         self._connection.watch(scope)
 

@@ -1,6 +1,6 @@
 """Logs: structured, on standard error, one line for each request.
 
-What is logged is named here and in `routes`: never a secret, never the text of a message.
+What is logged is named here and in `front`: never a secret, never the text of a message.
 """
 
 from __future__ import annotations

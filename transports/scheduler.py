@@ -1,9 +1,12 @@
-"""The pool's waiting face: who waits in line, what is kept, and where guests come from.
+"""Who waits in line for the pool, what is kept of it, and what guests there are.
 
-The pool decides and never waits. Here calls wait for it: first come, first served. Each quota group
-has a line of its own, so that one with nothing to give holds up no other; an account that serves
+The pool decides and never waits. Calls wait for it: first come, first served. Each quota group has
+a line of its own, so that one with nothing to give holds up no other; an account that serves
 several groups goes to whoever came first in any of them. Whatever a grant or a release has changed
 is written down before anything else happens, so a call is on record before Grok sees it.
+
+The waiting itself is for those whose time it is: `waiting` has it for tasks, `threaded` for
+threads. Nothing here is for two threads at once; those take turns.
 """
 
 from __future__ import annotations
@@ -12,9 +15,8 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-
-import attrs
-import trio
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from grokproto.commands import AcquireCredential, ReleaseCredential
 from grokproto.credentials import (
@@ -27,38 +29,70 @@ from grokproto.credentials import (
 )
 from grokproto.errors import ConfigurationError
 from grokproto.events import CredentialAcquired, NoCredential, RequestFailed
-from grokproto.grok.guests import build_guest_request, read_guest_cookies
+from grokproto.grok.guests import read_guest_cookies
 from grokproto.grok.refusals import read_refusal
 from grokproto.lease import Lease, Outcome
 from grokproto.secret import Secret
-from grokproto.settings import Settings
 
 from .clocks import SteadyTime
 from .logs import get_logger
 from .store import Store
-from .upstream import Upstream
 
-_GUEST_TIMEOUT = 20.0
-_GUEST_PAGE = 64 * 1024
+if TYPE_CHECKING:
+    from .upstream import Fetched
 
 Cookies = Mapping[str, Secret]
 
 
-@attrs.define(eq=False)
-class _Waiter:
-    """A call in line."""
+class Place:
+    """A place in line. Whoever has it waits until it is called, or until `until`; then looks.
 
-    command: AcquireCredential
-    number: int
-    """Counts up with each that comes."""
+        with place:
+            while True:
+                ...                     # wait
+                event = place.look(now)
+                if event is not None:
+                    return event
 
-    called: trio.Event = attrs.field(factory=trio.Event)
-    answer: Lease | Refusal | None = None
-    """What it was called for."""
+    Leaving the block leaves the line, and gives back what came too late.
+
+    Args:
+        scheduler: Whose line it is.
+        command: What is waited for.
+        number: Counts up with each that comes.
+        until: When to look, host clock.
+    """
+
+    def __init__(
+        self, scheduler: Scheduler, command: AcquireCredential, number: int, until: float
+    ) -> None:
+        self._scheduler = scheduler
+        self.command = command
+        self.number = number
+        self.until = until
+        self.answer: Lease | Refusal | None = None
+        """What it was called for."""
+        self.call: Callable[[], object] = lambda: None
+        """Called when there is an answer: wakes whoever waits."""
+
+    def look(self, now: float) -> CredentialAcquired | NoCredential | None:
+        """The answer, if there is one; else wait on."""
+        return self._scheduler.look(self, now)
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._scheduler.leave(self, served=kind is None)
 
 
 class Scheduler:
-    """Gives out leases of a pool, and keeps what it knows.
+    """Gives out the leases of a pool in their order, and keeps what it knows.
 
     Args:
         pool: Fresh; what the store has is restored into it.
@@ -87,10 +121,11 @@ class Scheduler:
         self._unix_time = unix_time or SteadyTime()
         self._unwritten: dict[str, bytes | None] = {}
         """Records that a failed write has left to be written with the next."""
-        self._lines: dict[str, deque[_Waiter]] = {}
+        self._lines: dict[str, deque[Place]] = {}
         """By group: who waits, in order."""
         self._numbers = itertools.count()
-        self._guests_asked = trio.Event()
+        self.on_refusal: Callable[[], object] = lambda: None
+        """Called where nothing could be granted: guests may be wanted."""
         self._log = get_logger()
         self._restore()
         names = {pool.add(cookies, Origin.CONFIGURED)[0] for cookies in configured}
@@ -133,50 +168,57 @@ class Scheduler:
             records = {**self._unwritten, **records}
         self._unwritten = {} if self.store.save(records) else records
 
-    # Calls (`drive.Credentials`)
+    # Calls
 
-    async def acquire(self, command: AcquireCredential) -> CredentialAcquired | NoCredential:
-        """See `drive.Credentials`."""
-        refusal: Refusal | None = None
-        if not self._lines.get(command.group):  # nobody was here before
+    def ask(
+        self, command: AcquireCredential, now: float
+    ) -> CredentialAcquired | NoCredential | Place:
+        """Ask for a call.
+
+        Args:
+            command: What is asked for. Its deadline and `now` are by the same clock.
+            now: Seconds.
+
+        Returns:
+            The answer, or a place in line; see `Place` for what is to be done with it.
+        """
+        until = command.deadline
+        line = self._lines.setdefault(command.group, deque())
+        if not line:  # nobody was here before
             granted = self._try(command)
             if isinstance(granted, Lease):
                 return CredentialAcquired(granted)
-            refusal = granted
-            if not refusal.waiting or trio.current_time() >= command.deadline:
-                return refusal.as_event()
-        return await self._wait_in_line(_Waiter(command, next(self._numbers)), refusal)
+            if not granted.waiting or now >= command.deadline:
+                return granted.as_event()
+            until = _until(command, granted, now)
+        place = Place(self, command, next(self._numbers), until)
+        line.append(place)
+        return place
 
-    async def _wait_in_line(
-        self, waiter: _Waiter, refusal: Refusal | None
-    ) -> CredentialAcquired | NoCredential:
-        command = waiter.command
-        line = self._lines.setdefault(command.group, deque())
-        line.append(waiter)
-        try:
-            while waiter.answer is None and trio.current_time() < command.deadline:
-                until = command.deadline
-                if refusal is not None and refusal.retry_after is not None:
-                    until = min(until, trio.current_time() + refusal.retry_after)
-                with trio.move_on_at(until):
-                    await waiter.called.wait()
-                if waiter.answer is None:
-                    refusal = self._serve(command.group)
-        except BaseException:
-            if isinstance(waiter.answer, Lease):  # it came, but nobody is here any more
-                self._give_back(ReleaseCredential(waiter.answer, Outcome.UNUSED))
-            raise
-        finally:
-            if waiter in line:
-                line.remove(waiter)
-        answer = waiter.answer or self._try(command)  # those in front could not have it
+    def look(self, place: Place, now: float) -> CredentialAcquired | NoCredential | None:
+        """See `Place.look`."""
+        command = place.command
+        if place.answer is None:
+            refusal = self._serve(command.group)
+            place.until = _until(command, refusal, now)
+        if place.answer is None:
+            if now < command.deadline:
+                return None
+            self._lines[command.group].remove(place)
+            place.answer = self._try(command)  # those in front could not have it
+        answer = place.answer
         return CredentialAcquired(answer) if isinstance(answer, Lease) else answer.as_event()
 
-    def release(self, command: ReleaseCredential) -> None:
-        """See `drive.Credentials`."""
-        self._give_back(command)
+    def leave(self, place: Place, *, served: bool) -> None:
+        """See `Place`."""
+        line = self._lines[place.command.group]
+        if place in line:
+            line.remove(place)
+        if not served and isinstance(place.answer, Lease):  # it came, but nobody is here any more
+            self.release(ReleaseCredential(place.answer, Outcome.UNUSED))
 
-    def _give_back(self, command: ReleaseCredential) -> None:
+    def release(self, command: ReleaseCredential) -> None:
+        """Take a lease back."""
         self.pool.release(
             command.lease, command.outcome, self.unix_now, command.failure, command.quota
         )
@@ -209,7 +251,7 @@ class Scheduler:
                 self.pool.release(granted, Outcome.UNUSED, now)
                 raise
         else:
-            self._guests_asked.set()
+            self.on_refusal()
         return granted
 
     def serve_waiting(self) -> None:
@@ -239,67 +281,60 @@ class Scheduler:
             The place of the next one, and why nobody behind can be served either.
         """
         line = self._lines[group]
-        waiter = line[place]
-        granted = self._try(waiter.command)
+        waiting = line[place]
+        granted = self._try(waiting.command)
         if isinstance(granted, Lease) or not granted.waiting:
             del line[place]
-            waiter.answer = granted
-            waiter.called.set()
+            waiting.answer = granted
+            waiting.call()
             return place, None
         # Where this one has merely tried what there is, one behind may not have.
         return place + 1, None if granted.tried else granted
 
     # Guests
 
-    async def run_guests(self, upstream: Upstream, settings: Settings) -> None:
-        """Fetch guest sessions when the pool wants some; ends when cancelled."""
-        async with trio.open_nursery() as nursery:
-            while True:
-                for _ in range(self.pool.guests_wanted(self.unix_now)):
-                    nursery.start_soon(self._fetch_guest, upstream, settings)
-                await self._guests_asked.wait()
-                self._guests_asked = trio.Event()
+    def guests_wanted(self) -> int:
+        """How many guest sessions are to be fetched now; whoever asks fetches them."""
+        return self.pool.guests_wanted(self.unix_now)
 
-    async def _fetch_guest(self, upstream: Upstream, settings: Settings) -> None:
-        try:
-            reason = await self._try_to_fetch_guest(upstream, settings)
-        except Exception as exc:  # a mistake of ours must not take the server with it
-            self._log.error("no guest session by our own fault", exc_info=exc)
-            reason = "this server made a mistake, which its log tells"
-        if reason is not None:
-            self.pool.guests_unavailable(reason, self.unix_now)
-            self._log.warning("no guest session", reason=reason)
-        self.keep()
-        self.serve_waiting()
-
-    async def _try_to_fetch_guest(self, upstream: Upstream, settings: Settings) -> str | None:
-        """Fetch one; why there is none, if there is none."""
-        fetched = await upstream.fetch(
-            build_guest_request(settings), limit=_GUEST_PAGE, timeout=_GUEST_TIMEOUT
-        )
+    def take_guest(self, fetched: Fetched | RequestFailed) -> None:
+        """What the site answered when it was asked for a guest session."""
         if isinstance(fetched, RequestFailed):
-            return f"the site could not be asked: {fetched.reason}"
+            self.no_guest(f"the site could not be asked: {fetched.reason}")
+            return
         cookies = read_guest_cookies(fetched.headers)
         if cookies is not None:
             self.pool.add_guest(cookies, self.unix_now)
-            return None
-        if fetched.status != 200:
-            return read_refusal(fetched.status, dict(fetched.headers), fetched.body).message
-        return "the site sets no guest cookies"
+            self.keep()
+            self.serve_waiting()
+        elif fetched.status != 200:
+            refused = read_refusal(fetched.status, dict(fetched.headers), fetched.body)
+            self.no_guest(refused.message)
+        else:
+            self.no_guest("the site sets no guest cookies")
+
+    def no_guest(self, reason: str) -> None:
+        """There is no guest session to be had now.
+
+        Args:
+            reason: A clause for people.
+        """
+        self.pool.guests_unavailable(reason, self.unix_now)
+        self._log.warning("no guest session", reason=reason)
+        self.keep()
+        self.serve_waiting()
 
 
-class OwnCookie:
-    """The key of a request is the cookie of its account, for this request alone."""
+def _until(command: AcquireCredential, refusal: Refusal | None, now: float) -> float:
+    """When there may be something for a call that waits."""
+    if refusal is None or refusal.retry_after is None:
+        return command.deadline
+    return min(command.deadline, now + refusal.retry_after)
 
-    def __init__(self, cookies: Cookies) -> None:
-        self._cookies = cookies
 
-    async def acquire(self, command: AcquireCredential) -> CredentialAcquired | NoCredential:
-        """See `drive.Credentials`."""
-        lease = lease_own(self._cookies, command.group)
-        if lease.credential in command.exclude:
-            return NoCredential("The account of this key could not answer.")
-        return CredentialAcquired(lease)
-
-    def release(self, command: ReleaseCredential) -> None:
-        """Nothing is kept of it."""
+def lend_own(cookies: Cookies, command: AcquireCredential) -> CredentialAcquired | NoCredential:
+    """The answer to a call with cookies that its request has brought; nothing is kept of it."""
+    lease = lease_own(cookies, command.group)
+    if lease.credential in command.exclude:
+        return NoCredential("The account of this key could not answer.")
+    return CredentialAcquired(lease)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 
 import attrs
 import trio
@@ -16,7 +16,6 @@ from grokproto.credentials import (
     PoolSettings,
     Rotation,
     parse_guest,
-    parse_own,
     read_accounts,
 )
 from grokproto.errors import ConfigurationError
@@ -24,17 +23,21 @@ from grokproto.models import ModelTable
 from grokproto.secret import Secret
 from grokproto.settings import ImageMode
 
+from .answer import App
 from .config import Config
 from .connection import ConnectionLimits
+from .drive import Drives
 from .logs import get_logger
 from .picture_store import LocalPictures, open_store
 from .pictures import PictureDesk
-from .routes import App
-from .scheduler import OwnCookie, Scheduler
+from .routes import Front
+from .scheduler import Scheduler
 from .server import Listening, Server
 from .simulator import Simulator
 from .store import MEMORY, Store, default_path
+from .trio_loop import TRIO
 from .upstream import Upstream, UpstreamConfig
+from .waiting import Waiting
 
 DEMO_COOKIES = "demo-account-1,demo-account-2"
 
@@ -147,6 +150,27 @@ def build_scheduler(
     )
 
 
+def build_front(
+    config: Config, models: ModelTable, scheduler: Scheduler, running: Sized = ()
+) -> Front:
+    """What a configuration makes of requests.
+
+    Args:
+        config: The configuration.
+        models: The models.
+        scheduler: Whose credentials are used, seen and changed; nobody's with `IS_CUSTOM_SSO`.
+        running: The exchanges under way.
+    """
+    return Front(
+        keys=None if config.custom_sso else config.api_keys,
+        scheduler=scheduler,
+        models=models,
+        settings=config.build_settings(),
+        max_body_bytes=config.max_body_bytes,
+        running=running,
+    )
+
+
 def build_pictures(config: Config) -> PictureDesk:
     """What a configuration wants done with pictures.
 
@@ -201,16 +225,15 @@ async def run_server(
         UpstreamConfig(proxy=proxy, connect_timeout=config.connect_timeout, apart=own),
         on_error=on_error,
     )
-    settings = config.build_settings()
+    drives = Drives()
+    waiting = Waiting(scheduler, TRIO)
     app = App(
-        keys=None if own else config.api_keys,
-        credentials=(lambda key: OwnCookie(parse_own(key))) if own else (lambda _: scheduler),
-        scheduler=None if own else scheduler,
-        models=models,
-        settings=settings,
+        build_front(config, models, scheduler, drives),
+        drives=drives,
+        credentials=waiting,
         upstream=upstream,
         pictures=pictures or build_pictures(config),
-        max_body_bytes=config.max_body_bytes,
+        loop=TRIO,
     )
     server = Server(
         app,
@@ -226,7 +249,7 @@ async def run_server(
     async with trio.open_nursery() as nursery:
         await nursery.start(upstream.run)
         if config.guests and not own:
-            nursery.start_soon(scheduler.run_guests, upstream, settings)
+            nursery.start_soon(waiting.run_guests, upstream, config.build_settings())
         nursery.start_soon(_stop_on_signal, server)
 
         async def run(*, task_status: trio.TaskStatus[Listening]) -> None:
@@ -234,7 +257,7 @@ async def run_server(
                 config.host,
                 config.port,
                 grace=config.shutdown_grace,
-                on_grace_over=app.drives.stop,
+                on_grace_over=drives.stop,
                 task_status=task_status,
             )
             nursery.cancel_scope.cancel()

@@ -36,6 +36,16 @@ LAYERS: tuple[frozenset[str], ...] = (
 layer do not know one another."""
 SEPARATE = LAYERS[3]
 
+WHATEVER_LOOP = {
+    f"transports/{name}.py"
+    for name in (
+        *("front", "routes", "admin", "keys", "scheduler", "http_request", "heads", "codings"),
+        *("loops", "drive", "answer", "waiting", "pictures", "previews", "store", "config", "logs"),
+    )
+}
+"""What all hosts share: it knows no event loop."""
+LOOPS = {"trio", "anyio", "asyncio", "sniffio"}
+
 ONLY_IN = {
     "h11": {"transports/connection.py"},
     "httpcore": {
@@ -95,6 +105,8 @@ def test_host_file(path: Path) -> None:
         for library, files in ONLY_IN.items():
             if name.split(".")[0] == library:
                 assert here in files, f"{library} belongs into {files}"
+        if here in WHATEVER_LOOP:
+            assert name.split(".")[0] not in LOOPS, f"{here} must not know {name}"
 
 
 def test_core_imports_nothing_that_does_io() -> None:
@@ -117,6 +129,10 @@ def test_core_imports_nothing_that_does_io() -> None:
         name.split(".")[0] in ("trio", "h11", "httpcore", "transports") for name in loaded
     )
     assert not loaded & {"asyncio", "socket", "ssl", "sqlite3", "logging", "subprocess"}
+
+
+def test_what_hosts_share_is_there() -> None:
+    assert {str(path.relative_to(ROOT)) for path in HOST} >= WHATEVER_LOOP
 
 
 def test_names_are_all_known_to_the_layers() -> None:

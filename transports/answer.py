@@ -1,0 +1,162 @@
+"""Answering requests: what the front decides, carried out by tasks. An application for a server."""
+
+from __future__ import annotations
+
+from typing import Protocol, assert_never
+
+from grokproto.errors import InvalidRequestError
+
+from .drive import Credentials, Drive, Drives
+from .front import (
+    Call,
+    Converse,
+    FindPicture,
+    Head,
+    Headers,
+    ReceiveBody,
+    Respond,
+    refuse,
+    too_large,
+)
+from .http_request import BadBodyError, BodyTooLargeError, RequestHeaders
+from .logs import get_logger
+from .loops import Loop, Scope
+from .pictures import PictureDesk
+from .routes import Front
+from .upstream import Upstream
+from .waiting import OwnCookie
+
+
+class Request(Protocol):
+    """One request, and the way to answer it. `http_request.HTTPRequest` is one."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def path(self) -> str:
+        """As it came: not decoded, without the query."""
+        ...
+
+    @property
+    def headers(self) -> RequestHeaders: ...
+
+    async def receive_body(self, limit: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            BodyTooLargeError: It is longer than `limit` bytes.
+            BadBodyError: It is broken, or did not come in time.
+            ClientLeftError: The client left in the middle of it.
+        """
+        ...
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole response."""
+        ...
+
+    async def send_response(self, status: int, headers: Headers) -> None:
+        """See `drive.Client`; as the other three."""
+        ...
+
+    async def send_data(self, data: bytes) -> None: ...
+
+    async def end_response(self) -> None: ...
+
+    def watch(self, scope: Scope) -> None: ...
+
+    def unwatch(self) -> None: ...
+
+
+class _Client:
+    """See `drive.Client`: whoever made a request. Its heads are completed by the front."""
+
+    def __init__(self, http: Request, call: Call, loop: Loop) -> None:
+        self._http = http
+        self._call = call
+        self._loop = loop
+        # Nothing is to be done about these, and so nothing stands in their way.
+        self.send_data = http.send_data
+        self.end_response = http.end_response
+        self.watch = http.watch
+        self.unwatch = http.unwatch
+
+    async def send_response(self, status: int, headers: Headers) -> None:
+        """See `drive.Client`."""
+        now = self._loop.current_time()
+        await self._http.send_response(status, self._call.send_response(status, headers, now))
+
+
+class App:
+    """The HTTP API, for servers whose requests are tasks.
+
+    Args:
+        front: Decides.
+        drives: The exchanges under way; theirs are among them.
+        credentials: Where leases come from, unless a request brings its own.
+        upstream: The far ends.
+        pictures: What is done with pictures.
+        loop: What the tasks run on.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        *,
+        drives: Drives,
+        credentials: Credentials,
+        upstream: Upstream,
+        pictures: PictureDesk,
+        loop: Loop,
+    ) -> None:
+        self._front = front
+        self._drives = drives
+        self._credentials = credentials
+        self._upstream = upstream
+        self._pictures = pictures
+        self._loop = loop
+        self._log = get_logger()
+
+    async def __call__(self, http: Request) -> None:
+        """Answer one request, and log it."""
+        head = Head(http.method, http.path, http.headers)
+        call = self._front.open(head, self._loop.current_time())
+        try:
+            await self._answer(http, call)
+        finally:
+            self._log.info("request", **call.describe(self._loop.current_time()))
+
+    async def _answer(self, http: Request, call: Call) -> None:
+        step = call.begin()
+        while True:
+            match step:
+                case ReceiveBody(limit):
+                    try:
+                        step = call.proceed(await http.receive_body(limit))
+                    except BodyTooLargeError:
+                        step = refuse(too_large(limit))
+                    except BadBodyError as exc:
+                        step = refuse(InvalidRequestError(str(exc)))
+                case FindPicture(token):
+                    step = call.proceed(await self._pictures.open(token))
+                case Respond(status, headers, body):
+                    now = self._loop.current_time()
+                    await http.respond(status, call.send_response(status, headers, now), body)
+                    return
+                case Converse():
+                    await self._converse(http, call, step)
+                    return
+                case _:
+                    assert_never(step)
+
+    async def _converse(self, http: Request, call: Call, step: Converse) -> None:
+        drive = Drive(
+            step.exchange,
+            _Client(http, call, self._loop),
+            self._upstream,
+            self._credentials if step.cookies is None else OwnCookie(step.cookies),
+            self._pictures.serve(call.head.headers.as_dict()),
+            self._loop,
+        )
+        with self._drives.enlist(drive):
+            call.summary = await drive.run()
