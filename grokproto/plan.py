@@ -11,7 +11,7 @@ from .errors import InvalidRequestError
 from .models import Model, ModelTable
 from .prompt import Prompt, build_prompt
 from .request import ChatRequest, ImageLink
-from .settings import LongInput, Settings, ThinkingFormat
+from .settings import LongInput, SearchFormat, Settings, ThinkingFormat
 
 _EFFORT = "reasoning_effort"
 
@@ -54,12 +54,14 @@ def read_plan(
             param=ignored[0],
             code="unsupported_parameter",
         )
-    thinking = request.thinking or settings.thinking
-    search = settings.search if request.search is None else request.search
+    thinking = request.thinking or _choose_thinking(request, settings)
+    search = _choose_search(request, settings) if request.search is None else request.search
     if request.drawing is not None:
         thinking, search = ThinkingFormat.HIDDEN, frozenset()
     model = chosen or model
-    prompt = build_prompt(request.turns, last_turn_only=model.last_turn_only)
+    prompt = build_prompt(
+        request.turns, last_turn_only=model.last_turn_only, instruction=request.instruction
+    )
     _check_length(prompt, settings)
     plan = Plan(
         attrs.evolve(
@@ -79,6 +81,21 @@ def read_plan(
             param=plan.links[0].path,
         )
     return plan
+
+
+_IN_TEXT = frozenset({SearchFormat.FRONT, SearchFormat.INLINE})
+
+
+def _choose_thinking(request: ChatRequest, settings: Settings) -> ThinkingFormat:
+    """The operator's choice; but not in the content, where that is to have a form."""
+    if request.instruction and settings.thinking is ThinkingFormat.THINK:
+        return ThinkingFormat.REASONING_CONTENT
+    return settings.thinking
+
+
+def _choose_search(request: ChatRequest, settings: Settings) -> frozenset[SearchFormat]:
+    """The same."""
+    return settings.search - _IN_TEXT if request.instruction else settings.search
 
 
 def _check_length(prompt: Prompt, settings: Settings) -> None:

@@ -67,12 +67,15 @@ class Prompt:
     """The rest of it, with its mark."""
 
 
-def build_prompt(turns: Sequence[Turn], *, last_turn_only: bool = False) -> Prompt:
+def build_prompt(
+    turns: Sequence[Turn], *, last_turn_only: bool = False, instruction: str = ""
+) -> Prompt:
     """Flatten a conversation.
 
     Args:
         turns: Oldest first.
         last_turn_only: The model takes one message only, and that must be the user's.
+        instruction: What the model is told at the end; belongs to the last question.
 
     Raises:
         InvalidRequestError: The last message is not the user's though it must be, there is nothing
@@ -102,11 +105,11 @@ def build_prompt(turns: Sequence[Turn], *, last_turn_only: bool = False) -> Prom
         for index, turn in enumerate(turns)
     ]
     lines = [(turn.role, text) for turn, text in zip(turns, texts, strict=True)]
-    message = _join(lines)
-    if not message:
+    if not any(text for _, text in lines):
         raise InvalidRequestError("There is nothing in any of the messages.", param="messages")
     question = latest if latest >= 0 else len(turns) - 1
-    return Prompt(message, attachments, _join(lines[:question]), _join(lines[question:]))
+    lines.append((Role.SYSTEM, quote_marks(instruction)))
+    return Prompt(_join(lines), attachments, _join(lines[:question]), _join(lines[question:]))
 
 
 def _join(lines: Sequence[tuple[Role, str]]) -> str:

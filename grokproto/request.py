@@ -121,6 +121,10 @@ class ChatRequest:
     search: frozenset[SearchFormat] | None = None
     """How what was found on the web is to be shown."""
 
+    instruction: str = ""
+    """What form the answer is to have, in words for the model. Programs read such an answer, so
+    nothing is put into it that the model did not say, unless the request itself asks for that."""
+
     drawing: Drawing | None = None
     ignored: tuple[str, ...] = ()
     """Names of parameters that would change the answer, if they could be heeded."""

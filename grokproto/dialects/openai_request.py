@@ -20,6 +20,7 @@ from .openai_fields import (
     read_whole,
     wrong,
 )
+from .openai_format import read_format
 from .openai_messages import read_messages
 from .openai_params import list_ignored
 
@@ -52,6 +53,7 @@ def decode_chat_request(body: bytes, headers: Mapping[str, str] | None = None) -
         InvalidRequestError: It cannot be right.
     """
     fields = decode_object(body)
+    form = read_format(fields.get("response_format"))
     effort = read_choice(fields.get("reasoning_effort"), "reasoning_effort", EFFORTS)
     return ChatRequest(
         model=read_model(fields.get("model")),
@@ -64,7 +66,8 @@ def decode_chat_request(body: bytes, headers: Mapping[str, str] | None = None) -
         thinks=None if effort is None else EFFORTS[effort],
         thinking=_read_thinking(fields, headers or {}),
         search=_read_search(fields, headers or {}),
-        ignored=list_ignored(fields),
+        instruction=form.instruction,
+        ignored=(*list_ignored(fields), *form.ignored),
     )
 
 
