@@ -11,8 +11,6 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-import trio
-
 from grokproto.images.guard import (
     Address,
     Target,
@@ -20,31 +18,23 @@ from grokproto.images.guard import (
     refuse_address,
 )
 
+from .loops import Loop
+from .trio_loop import TRIO
+
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host and port to IP addresses. `OSError` where there are none."""
 Allowed: TypeAlias = Callable[[Address, int], bool]
 """Whether a picture may be fetched from an address and port."""
 
 
-_MAX_LOOKUPS = 8
-"""At once. A look-up is a thread that cannot be called back, and a stranger chooses how long it
-takes; those of the rest of the server must not run out."""
-_LOOKUPS: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("lookups")
-
-
-async def resolve_name(host: str, port: int) -> list[str]:
+async def resolve_name(host: str, port: int, loop: Loop = TRIO) -> list[str]:
     """What this host's resolver finds for a name.
 
     Raises:
         OSError: It finds nothing.
     """
-    try:
-        limiter = _LOOKUPS.get()
-    except LookupError:
-        limiter = trio.CapacityLimiter(_MAX_LOOKUPS)
-        _LOOKUPS.set(limiter)
     look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=limiter)
+    found = await loop.run_look_up(look_up)
     return [str(address[0]) for *_, address in found]
 
 

@@ -90,6 +90,27 @@ class Mailroom(Protocol):
         ...
 
 
+class TaskStatus(Protocol):
+    """Where a task says that it has begun."""
+
+    def started(self) -> None:
+        """Say so."""
+        ...
+
+
+MAX_LOOK_UPS = 8
+"""Names that are asked for at once."""
+
+
+class _Nobody:
+    def started(self) -> None:
+        pass
+
+
+NOBODY: TaskStatus = _Nobody()
+"""Wants to know of no beginning."""
+
+
 class OpenScope(Protocol):
     """Opens scopes."""
 
@@ -111,4 +132,11 @@ class Loop:
     """One task at a time."""
     run_in_thread: Callable[..., Awaitable[Any]]
     """Calls what blocks, and waits for it, cancelled or not."""
+    run_look_up: Callable[..., Awaitable[Any]]
+    """The same for what asks for names. It is not waited for when cancelled, and since strangers
+    choose how long it takes, few are at it at once: the threads of others must not run out."""
     open_mailroom: Callable[[], Mailroom]
+    make_backend: Callable[[], Any]
+    """httpcore's network backend."""
+    make_plain_backend: Callable[[], Any]
+    """The same for connections without TLS."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 
 import attrs
-import trio
 
 from grokproto.images.guard import (
     Fault,
@@ -19,9 +18,18 @@ from grokproto.images.guard import (
 )
 
 from .fetch_guard import find_addresses
+from .loops import Loop
+from .trio_loop import TRIO
 from .upstream_pictures import FetchNetwork, Picture, request_picture
 
-__all__ = ["FetchLimits", "FetchNetwork", "Picture", "PictureFetchError", "fetch_picture"]
+__all__ = [
+    "FetchLimits",
+    "FetchNetwork",
+    "Picture",
+    "PictureFetchError",
+    "fetch_picture",
+    "reach_internet",
+]
 
 
 @attrs.frozen
@@ -38,9 +46,9 @@ class FetchLimits:
 
 
 @functools.cache
-def _internet() -> FetchNetwork:
+def reach_internet(loop: Loop) -> FetchNetwork:
     """The real one; loading all authorities takes too long to do it for every picture."""
-    return FetchNetwork()
+    return FetchNetwork.on(loop)
 
 
 async def fetch_picture(
@@ -51,13 +59,15 @@ async def fetch_picture(
     Args:
         url: What the client wrote; anything at all.
         limits: What it may cost.
-        network: How it is reached; for tests.
+        network: How it is reached; the real internet, on trio, where nothing is said.
 
     Raises:
         PictureFetchError: It cannot be had; the reason is fit for the client.
     """
-    with trio.move_on_after(limits.seconds):
-        return await _fetch(url, limits, network or _internet())
+    network = network or reach_internet(TRIO)
+    loop = network.loop
+    with loop.open_scope(deadline=loop.current_time() + limits.seconds):
+        return await _fetch(url, limits, network)
     raise PictureFetchError(f"it did not come within {limits.seconds:g} seconds", Fault.FAR_END)
 
 

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
-import trio
 
 from grokproto.errors import ConfigurationError
 from grokproto.images.local import (
@@ -27,6 +26,9 @@ from grokproto.images.local import (
     sign_name,
     verify_token,
 )
+
+from .loops import Loop
+from .trio_loop import TRIO
 
 MAX_PICTURES = 10_000
 """However small they are: the directory is looked through for each that is added."""
@@ -208,13 +210,18 @@ def _remove(directory: Path, name: str) -> None:
 class LocalPictures:
     """A store for tasks: its files are read and written in threads."""
 
-    def __init__(self, store: PictureStore) -> None:
+    def __init__(self, store: PictureStore, loop: Loop = TRIO) -> None:
         self._store = store
+        self._loop = loop
 
     async def put(self, data: bytes, media_type: str, unix_now: float) -> str:
         """See `PictureStore.put`. A picture that is being kept is kept, cancelled or not."""
-        return await trio.to_thread.run_sync(self._store.put, data, media_type, unix_now)
+        token: str = await self._loop.run_in_thread(self._store.put, data, media_type, unix_now)
+        return token
 
     async def open(self, token: str, unix_now: float) -> tuple[str, bytes] | None:
         """See `PictureStore.open`."""
-        return await trio.to_thread.run_sync(self._store.open, token, unix_now)
+        found: tuple[str, bytes] | None = await self._loop.run_in_thread(
+            self._store.open, token, unix_now
+        )
+        return found

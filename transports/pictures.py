@@ -11,8 +11,16 @@ from grokproto import events as e
 from grokproto.errors import InvalidRequestError
 from grokproto.images.local import PATH, public_base
 
-from .picture_fetch import FetchLimits, FetchNetwork, PictureFetchError, fetch_picture
+from .loops import Loop
+from .picture_fetch import (
+    FetchLimits,
+    FetchNetwork,
+    PictureFetchError,
+    fetch_picture,
+    reach_internet,
+)
 from .picture_store import LocalPictures, PictureNotKeptError
+from .trio_loop import TRIO
 
 
 @attrs.frozen
@@ -24,12 +32,14 @@ class PictureDesk:
         public_url: This server as clients reach it; empty where their requests tell.
         network: How linked pictures are reached; for tests.
         unix_time: Unix seconds.
+        loop: What the requests run on.
     """
 
     local: LocalPictures | None = None
     public_url: str = ""
     network: FetchNetwork | None = None
     unix_time: Callable[[], float] = time.time
+    loop: Loop = TRIO
 
     def serve(self, headers: Mapping[str, str]) -> RequestPictures:
         """For a request with these headers."""
@@ -57,7 +67,9 @@ class RequestPictures:
         """See `drive.Pictures`."""
         try:
             picture = await fetch_picture(
-                url, limits=FetchLimits(seconds=timeout), network=self._desk.network
+                url,
+                limits=FetchLimits(seconds=timeout),
+                network=self._desk.network or reach_internet(self._desk.loop),
             )
         except PictureFetchError as exc:
             return e.PictureRefused(str(exc))

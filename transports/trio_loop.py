@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import trio
 
-from .loops import Loop
+from .loops import MAX_LOOK_UPS, Loop
 from .mailbox import Deadlines, Mailbox
+from .upstream_network import PlainBackend, TrioBackend
 
 
 class _Mailroom(Deadlines):
@@ -18,6 +20,20 @@ class _Mailroom(Deadlines):
         return Mailbox(self)
 
 
+T = TypeVar("T")
+
+_LOOK_UPS: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("look-ups")
+
+
+async def _run_look_up(function: Callable[..., T], *args: Any) -> T:
+    try:
+        limiter = _LOOK_UPS.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(MAX_LOOK_UPS)
+        _LOOK_UPS.set(limiter)
+    return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True, limiter=limiter)
+
+
 TRIO = Loop(
     current_time=trio.current_time,
     sleep_until=trio.sleep_until,
@@ -26,5 +42,8 @@ TRIO = Loop(
     make_bell=trio.Event,
     make_lock=trio.Lock,
     run_in_thread=trio.to_thread.run_sync,
+    run_look_up=_run_look_up,
     open_mailroom=_Mailroom,
+    make_backend=TrioBackend,
+    make_plain_backend=PlainBackend,
 )

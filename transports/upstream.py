@@ -1,4 +1,4 @@
-"""Upstream calls: httpcore on trio. Only this file and its network backend know httpcore.
+"""Upstream calls: httpcore, in tasks. Only this file and its like know httpcore.
 
 Every call has a connection to itself and a task that reads from it; the exchange's task waits for
 what the reader found, so that a wait can end by its deadline without harming the response (httpcore
@@ -17,13 +17,12 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import attrs
 import certifi
 import httpcore
-import trio
 
 from grokproto.commands import UpstreamRequest
 from grokproto.events import (
@@ -35,8 +34,8 @@ from grokproto.events import (
 )
 
 from .codings import CodingError, build_decoder
-from .mailbox import Deadlines, Mailbox
-from .upstream_network import PlainBackend
+from .loops import NOBODY, Loop, Mailbox, Nursery, Scope, TaskStatus
+from .trio_loop import TRIO
 
 _KEEPALIVE = 50.0
 """Seconds an idle connection is kept; servers close theirs after 60 or more."""
@@ -85,9 +84,14 @@ class Upstream:
     """
 
     def __init__(
-        self, config: UpstreamConfig, *, on_error: Callable[[Exception], None] = lambda _: None
+        self,
+        config: UpstreamConfig,
+        *,
+        on_error: Callable[[Exception], None] = lambda _: None,
+        loop: Loop = TRIO,
     ) -> None:
         self._config = config
+        self.loop = loop
         self.on_error = on_error
         """Told of an exception that nobody expected; it costs the call, not the server."""
         context = ssl.create_default_context()  # the system's, and those of SSL_CERT_FILE
@@ -97,26 +101,26 @@ class Upstream:
             ssl_context=context, proxy=proxy, keepalive_expiry=_KEEPALIVE, http2=True
         )
         self._plain_factory = httpcore.AsyncConnectionPool(
-            keepalive_expiry=_KEEPALIVE, network_backend=PlainBackend()
+            keepalive_expiry=_KEEPALIVE, network_backend=loop.make_plain_backend()
         )
         self._idle: dict[_Place, list[httpcore.AsyncConnectionInterface]] = {}
         """Free connections."""
-        self._nursery: trio.Nursery | None = None
-        self.deadlines = Deadlines()
+        self._nursery: Nursery | None = None
+        self._mailroom = loop.open_mailroom()
         self.open_calls = 0
         """Calls under way, for people who watch."""
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: TaskStatus = NOBODY) -> None:
         """Carry the calls; ends when cancelled."""
         try:
-            async with trio.open_nursery() as nursery:
+            async with self.loop.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self.deadlines.run)
+                nursery.start_soon(self._mailroom.run)
                 task_status.started()
                 await self._sweep()
         finally:
             self._nursery = None
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+            with self.brief():
                 await self._close_idle(lambda _: True)
 
     def call(self, request: UpstreamRequest) -> UpstreamCall:
@@ -136,7 +140,7 @@ class Upstream:
             limit: Bytes of the body that are read.
             timeout: Seconds for all of it.
         """
-        deadline = trio.current_time() + timeout
+        deadline = self.loop.current_time() + timeout
         call = self.call(request)
         try:
             head: ResponseReceived | None = None
@@ -160,7 +164,7 @@ class Upstream:
 
     async def _sweep(self) -> None:
         while True:
-            await trio.sleep(_JANITOR_PAUSE)
+            await self.loop.sleep_until(self.loop.current_time() + _JANITOR_PAUSE)
             await self._close_idle(lambda connection: connection.has_expired())
 
     async def _close_idle(
@@ -173,7 +177,7 @@ class Upstream:
             if not self._idle[place]:
                 del self._idle[place]
         for each in closing:
-            await _drop(each)
+            await self.drop(each)
 
     def find_place(self, request: UpstreamRequest, origin: httpcore.Origin) -> _Place:
         """Where the connections stand that a request may use."""
@@ -186,7 +190,7 @@ class Upstream:
             connection = idle.pop()
             if connection.is_available() and not connection.has_expired():
                 return connection
-            await _drop(connection)
+            await self.drop(connection)
         return None
 
     def connect(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
@@ -208,6 +212,21 @@ class Upstream:
         else:
             await connection.aclose()
 
+    def open_mailbox(self) -> Mailbox[Any]:
+        """For a call."""
+        return self._mailroom.open_mailbox()
+
+    def brief(self) -> Scope:
+        """A scope for what must be tidied up, whatever is cancelled, and cannot take long."""
+        return self.loop.open_scope(deadline=self.loop.current_time() + 1, shield=True)
+
+    async def drop(self, connection: httpcore.AsyncConnectionInterface | None) -> None:
+        """Close a connection that is of no use any more."""
+        if connection is not None:
+            with self.brief():
+                with contextlib.suppress(Exception):  # it is broken as it is
+                    await connection.aclose()
+
     @property
     def connect_timeout(self) -> float:
         """Seconds."""
@@ -220,11 +239,11 @@ class UpstreamCall:
     def __init__(self, upstream: Upstream, request: UpstreamRequest) -> None:
         self._upstream = upstream
         self._request = request
-        self._scope = trio.CancelScope()
-        self._mailbox: Mailbox[_Found] = Mailbox(upstream.deadlines)
+        self._scope = upstream.loop.open_scope()
+        self._mailbox: Mailbox[_Found] = upstream.open_mailbox()
 
     async def receive(self, deadline: float) -> _Found | TimedOut:
-        """What comes next, or `TimedOut` at `deadline` (trio's clock); then ask again."""
+        """What comes next, or `TimedOut` at `deadline` (the loop's clock); then ask again."""
         return await self._mailbox.take(deadline) or _TIMED_OUT
 
     def close(self) -> None:
@@ -275,14 +294,14 @@ class UpstreamCall:
             await self._upstream.give_back(place, connection)
             return EndOfMessage(framed)
         except _FAULTS as exc:
-            await _drop(connection)
+            await self._upstream.drop(connection)
             return RequestFailed(_tell(exc), sent=sent)
         except Exception as exc:
             self._upstream.on_error(exc)
-            await _drop(connection)
+            await self._upstream.drop(connection)
             return RequestFailed("a mistake of this server's, which its log tells", sent=sent)
         except BaseException:
-            await _drop(connection)
+            await self._upstream.drop(connection)
             raise
 
     def _build(self, url: httpcore.URL) -> httpcore.Request:
@@ -317,8 +336,8 @@ class UpstreamCall:
                 for piece in decoder.decode(data):
                     await self._mailbox.put(DataReceived(piece))
         except BaseException:
-            await _drop(connection)
-            await _exhaust(body)
+            await self._upstream.drop(connection)
+            await self._exhaust(body)
             raise
         await response.aclose()
         decoder.finish()
@@ -329,6 +348,17 @@ class UpstreamCall:
             or response.status in (204, 304)
             or self._request.method == "HEAD"
         )
+
+    async def _exhaust(self, body: AsyncIterator[bytes]) -> None:
+        """Run the generators of a body whose connection is closed to their end.
+
+        They are nested three deep, and closing the outer one would leave the inner ones to the
+        garbage collector, which cannot run them.
+        """
+        with self._upstream.brief():
+            with contextlib.suppress(Exception):
+                async for _ in body:
+                    pass
 
 
 _FAULTS = (
@@ -341,25 +371,6 @@ _FAULTS = (
     ssl.SSLError,
     OSError,
 )
-
-
-async def _drop(connection: httpcore.AsyncConnectionInterface | None) -> None:
-    if connection is not None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-            with contextlib.suppress(Exception):  # it is broken as it is
-                await connection.aclose()
-
-
-async def _exhaust(body: AsyncIterator[bytes]) -> None:
-    """Run the generators of a body whose connection is closed to their end.
-
-    They are nested three deep, and closing the outer one would leave the inner ones to the garbage
-    collector, which cannot run them.
-    """
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-        with contextlib.suppress(Exception):
-            async for _ in body:
-                pass
 
 
 def _tell(exc: BaseException) -> str:

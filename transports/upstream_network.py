@@ -20,6 +20,9 @@ from typing import Any
 
 import httpcore
 import trio
+from httpcore import TrioBackend
+
+__all__ = ["ChunkJoiner", "PlainBackend", "TrioBackend"]
 
 _READ_BYTES = 16 * 1024
 """At once. Less than a socket holds: other streams have their turn between two reads."""
@@ -198,7 +201,7 @@ class PlainBackend(httpcore.AsyncNetworkBackend):
     """Opens connections as httpcore's trio backend does, and reads from them its own way."""
 
     def __init__(self) -> None:
-        self._trio = httpcore.TrioBackend()
+        self._trio = TrioBackend()
 
     async def connect_tcp(
         self,

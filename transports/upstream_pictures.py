@@ -8,6 +8,7 @@ kept open to strangers for later is seldom used, and never needed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 import attrs
 import certifi
 import httpcore
-import trio
 
 from grokproto.images.guard import Fault, PictureFetchError, Target, is_allowed
 from grokproto.media import MEDIA_TYPES, sniff_media_type
 
 from .fetch_guard import Allowed, Resolve, resolve_name
+from .loops import Loop
+from .trio_loop import TRIO
 
 _HEADERS = (
     (b"accept", ", ".join(MEDIA_TYPES).encode()),
@@ -51,8 +53,16 @@ class FetchNetwork:
     resolve: Resolve = resolve_name
     allowed: Allowed = is_allowed
     ssl_context: ssl.SSLContext = attrs.field(factory=build_context)
-    backend: httpcore.AsyncNetworkBackend = attrs.field(factory=httpcore.TrioBackend)
+    backend: httpcore.AsyncNetworkBackend = attrs.field(factory=TRIO.make_backend)
     """Is given IP addresses only."""
+    loop: Loop = TRIO
+    """What all this runs on."""
+
+    @staticmethod
+    def on(loop: Loop) -> FetchNetwork:
+        """The real internet, from another event loop."""
+        resolve = functools.partial(resolve_name, loop=loop)
+        return FetchNetwork(resolve, backend=loop.make_backend(), loop=loop)
 
 
 @attrs.frozen
@@ -140,7 +150,7 @@ async def request_picture(
     except _FAULTS as exc:
         raise PictureFetchError(_tell(exc), Fault.FAR_END) from exc
     finally:
-        await _close(connection, backend.stream, body)
+        await _close(connection, backend.stream, body, network.loop)
 
 
 _FAULTS = (
@@ -213,13 +223,14 @@ async def _close(
     connection: httpcore.AsyncConnectionInterface,
     stream: httpcore.AsyncNetworkStream | None,
     body: AsyncIterator[bytes] | None,
+    loop: Loop,
 ) -> None:
     """Close a connection, and run the generators of its body to their end.
 
     They are nested, and closing the outer one would leave the inner ones to the garbage collector,
     which cannot run them. Nothing more is read: the connection is closed.
     """
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+    with loop.open_scope(shield=True, deadline=loop.current_time() + 1):
         with contextlib.suppress(Exception):  # it is broken as it is
             await connection.aclose()
         if stream is not None:
