@@ -9,16 +9,52 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
 from grokproto.credentials import CredentialStatus, Kind, Origin, State, parse_account
 from grokproto.errors import ConfigurationError, InvalidRequestError
 
+from .orders import Action, Answer, Order
 from .scheduler import Scheduler
 
 JSON = dict[str, Any]
+
+
+def carry_out(scheduler: Scheduler, order: Order) -> Answer:
+    """Do what an order says."""
+    try:
+        match order.action:
+            case Action.HEALTH:
+                return {"state": scheduler.store.error}
+            case Action.READINESS:
+                return {"reason": find_fault(scheduler)}
+            case Action.LIST:
+                return list_credentials(scheduler, order.groups)
+            case Action.ADD:
+                return add_credential(scheduler, order.named)
+            case Action.REMOVE:
+                return remove_credential(scheduler, order.named)
+            case Action.ENABLE:
+                return enable_credential(scheduler, order.named)
+            case _:
+                assert_never(order.action)
+    except InvalidRequestError as error:
+        return error
+
+
+def find_fault(scheduler: Scheduler) -> str | None:
+    """Why nobody could be served, in a sentence; None where that is not so.
+
+    Anybody may ask, so it says no more than that.
+    """
+    if scheduler.check_store() is not None:
+        return "The state cannot be written."
+    known = scheduler.pool.status(scheduler.unix_now)
+    if all(status.state is State.DISABLED for status in known):
+        return "There is no account, and no guest session, that is in service."
+    return None
 
 
 def describe_credential(status: CredentialStatus, groups: Iterable[str]) -> JSON:

@@ -21,6 +21,7 @@ from .front import (
 from .http_request import BadBodyError, BodyTooLargeError, RequestHeaders
 from .logs import get_logger
 from .loops import Loop, Scope
+from .orders import Answer, Order
 from .pictures import PictureDesk
 from .routes import Front
 from .upstream import Upstream
@@ -68,6 +69,14 @@ class Request(Protocol):
     def unwatch(self) -> None: ...
 
 
+class Pool(Credentials, Protocol):
+    """Where leases come from, and who knows what there is."""
+
+    async def administer(self, order: Order) -> Answer:
+        """Do what an order says."""
+        ...
+
+
 class _Client:
     """See `drive.Client`: whoever made a request. Its heads are completed by the front."""
 
@@ -93,7 +102,7 @@ class App:
     Args:
         front: Decides.
         drives: The exchanges under way; theirs are among them.
-        credentials: Where leases come from, unless a request brings its own.
+        pool: Where leases come from, unless a request brings its own.
         upstream: The far ends.
         pictures: What is done with pictures.
         loop: What the tasks run on.
@@ -104,14 +113,14 @@ class App:
         front: Front,
         *,
         drives: Drives,
-        credentials: Credentials,
+        pool: Pool,
         upstream: Upstream,
         pictures: PictureDesk,
         loop: Loop,
     ) -> None:
         self._front = front
         self._drives = drives
-        self._credentials = credentials
+        self._pool = pool
         self._upstream = upstream
         self._pictures = pictures
         self._loop = loop
@@ -139,6 +148,8 @@ class App:
                         step = refuse(InvalidRequestError(str(exc)))
                 case FindPicture(token):
                     step = call.proceed(await self._pictures.open(token))
+                case Order():
+                    step = call.proceed(await self._pool.administer(step))
                 case Respond(status, headers, body):
                     now = self._loop.current_time()
                     await http.respond(status, call.send_response(status, headers, now), body)
@@ -154,7 +165,7 @@ class App:
             step.exchange,
             _Client(http, call, self._loop),
             self._upstream,
-            self._credentials if step.cookies is None else OwnCookie(step.cookies),
+            self._pool if step.cookies is None else OwnCookie(step.cookies),
             self._pictures.serve(call.head.headers.as_dict()),
             self._loop,
         )

@@ -10,6 +10,8 @@ No I/O here. A host has the head of a request, asks for a `Call`, and does what 
                 step = call.proceed(body)       # or refuse(too_large(limit))
             case FindPicture(token):
                 step = call.proceed(found)
+            case Order():                       # about the accounts
+                step = call.proceed(carry_out(scheduler, step))
             case Respond(status, headers, body):
                 ...                             # send it whole, and be done
             case Converse(exchange):
@@ -35,6 +37,7 @@ from grokproto.exchange import Exchange
 from grokproto.secret import Secret
 
 from .http_request import RequestHeaders
+from .orders import Order
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -99,7 +102,7 @@ class Converse:
     chooses one."""
 
 
-Question: TypeAlias = ReceiveBody | FindPicture
+Question: TypeAlias = ReceiveBody | FindPicture | Order
 Step: TypeAlias = Question | Respond | Converse
 Steps: TypeAlias = Generator[Question, Any, Respond | Converse]
 

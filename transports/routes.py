@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sized
 import attrs
 import msgspec
 
-from grokproto.credentials import State, parse_own
+from grokproto.credentials import parse_own
 from grokproto.dialects import DIALECTS
 from grokproto.dialects.base import Dialect
 from grokproto.dialects.openai_objects import encode_model, encode_models
@@ -33,7 +33,7 @@ from .front import (
     refuse,
 )
 from .keys import ApiKeys
-from .scheduler import Scheduler
+from .orders import Action, Order
 
 _PREFLIGHT_AGE = "86400"
 
@@ -56,7 +56,6 @@ class Front:
 
     Args:
         keys: Which keys are good; None where each request's key is the cookie it is made with.
-        scheduler: Whose credentials they are made with otherwise, and may be seen and changed.
         models: The models.
         settings: For the exchanges.
         max_body_bytes: The longest body of a request.
@@ -69,7 +68,6 @@ class Front:
         self,
         *,
         keys: ApiKeys | None,
-        scheduler: Scheduler,
         models: ModelTable,
         settings: Settings,
         max_body_bytes: int,
@@ -78,7 +76,6 @@ class Front:
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
-        self._scheduler = scheduler
         self._models = models
         self._settings = settings
         self._max_body_bytes = max_body_bytes
@@ -117,25 +114,20 @@ class Front:
 
     # Handlers
 
-    def health(self, _: Call) -> Respond:
+    def health(self, _: Call) -> Steps:
         """Whether the server is alive, and what is wrong with it all the same."""
         body: dict[str, object] = {"status": "ok", "running": len(self._running)}
-        if self._keys is not None and self._scheduler.store.error is not None:
-            body.update(status="degraded", state=self._scheduler.store.error)
+        if self._keys is not None:
+            found = yield Order(Action.HEALTH)
+            if found["state"] is not None:
+                body.update(status="degraded", state=found["state"])
         return _respond(body)
 
-    def ready(self, _: Call) -> Respond:
-        """Whether requests can be answered: the state can be written, and a credential is there.
-
-        Anybody may ask, so it says no more than that.
-        """
+    def ready(self, _: Call) -> Steps:
+        """Whether requests can be answered: the state can be written, and a credential is there."""
         reason: str | None = None
         if self._keys is not None:
-            known = self._scheduler.pool.status(self._scheduler.unix_now)
-            if all(status.state is State.DISABLED for status in known):
-                reason = "There is no account, and no guest session, that is in service."
-            if self._scheduler.check_store() is not None:
-                reason = "The state cannot be written."
+            reason = (yield Order(Action.READINESS))["reason"]
         if reason is None:
             return _respond({"status": "ready"})
         return _respond({"status": "not ready", "reason": reason}, 503)
@@ -176,25 +168,21 @@ class Front:
     def list_credentials(self, _: Call) -> Steps:
         """All credentials, by fingerprint."""
         groups = {model.group for model in self._models.values()}
-        return self._administer(lambda each, _: admin.list_credentials(each, groups))
+        return self._administer(lambda _: Order(Action.LIST, groups=tuple(groups)))
 
     def add_credential(self, _: Call) -> Steps:
         """Take a credential in."""
-        return self._administer(lambda each, body: admin.add_credential(each, admin.read_sso(body)))
+        return self._administer(lambda body: Order(Action.ADD, admin.read_sso(body)))
 
     def remove_credential(self, _: Call) -> Steps:
         """Forget a credential."""
-        return self._administer(
-            lambda each, body: admin.remove_credential(each, admin.read_sso(body))
-        )
+        return self._administer(lambda body: Order(Action.REMOVE, admin.read_sso(body)))
 
     def enable_credential(self, _: Call) -> Steps:
         """Put a credential in service again."""
-        return self._administer(
-            lambda each, body: admin.enable_credential(each, admin.read_sso(body))
-        )
+        return self._administer(lambda body: Order(Action.ENABLE, admin.read_sso(body)))
 
-    def _administer(self, work: Callable[[Scheduler, bytes], dict[str, object]]) -> Steps:
+    def _administer(self, read: Callable[[bytes], Order]) -> Steps:
         if self._keys is None:
             raise InvalidRequestError(
                 "Each request brings its own cookie here (IS_CUSTOM_SSO); there are no others "
@@ -202,8 +190,10 @@ class Front:
                 code="own_cookie_mode",
                 status=403,
             )
-        body = yield ReceiveBody(self._max_body_bytes)
-        return _respond(work(self._scheduler, body))
+        answer = yield read((yield ReceiveBody(self._max_body_bytes)))
+        if isinstance(answer, InvalidRequestError):
+            raise answer
+        return _respond(answer)
 
     def _converse(self, call: Call, dialect: Dialect) -> Steps:
         cookies: Mapping[str, Secret] | None = None

@@ -150,20 +150,16 @@ def build_scheduler(
     )
 
 
-def build_front(
-    config: Config, models: ModelTable, scheduler: Scheduler, running: Sized = ()
-) -> Front:
+def build_front(config: Config, models: ModelTable, running: Sized = ()) -> Front:
     """What a configuration makes of requests.
 
     Args:
         config: The configuration.
         models: The models.
-        scheduler: Whose credentials are used, seen and changed; nobody's with `IS_CUSTOM_SSO`.
         running: The exchanges under way.
     """
     return Front(
         keys=None if config.custom_sso else config.api_keys,
-        scheduler=scheduler,
         models=models,
         settings=config.build_settings(),
         max_body_bytes=config.max_body_bytes,
@@ -228,9 +224,9 @@ async def run_server(
     drives = Drives()
     waiting = Waiting(scheduler, TRIO)
     app = App(
-        build_front(config, models, scheduler, drives),
+        build_front(config, models, drives),
         drives=drives,
-        credentials=waiting,
+        pool=waiting,
         upstream=upstream,
         pictures=pictures or build_pictures(config),
         loop=TRIO,

@@ -7,8 +7,10 @@ from grokproto.events import CredentialAcquired, NoCredential
 from grokproto.grok.guests import build_guest_request
 from grokproto.settings import Settings
 
+from .admin import carry_out
 from .logs import get_logger
 from .loops import Loop
+from .orders import Answer, Order
 from .scheduler import Cookies, Place, Scheduler, lend_own
 from .upstream import Upstream
 
@@ -19,7 +21,7 @@ GUEST_PAGE = 64 * 1024
 
 
 class Waiting:
-    """See `drive.Credentials`: those of a scheduler, and the line before it.
+    """See `answer.Pool`: that of a scheduler, and the line before it.
 
     Args:
         scheduler: Its tasks are all in one thread.
@@ -49,6 +51,10 @@ class Waiting:
     def release(self, command: ReleaseCredential) -> None:
         """See `drive.Credentials`."""
         self._scheduler.release(command)
+
+    async def administer(self, order: Order) -> Answer:
+        """See `answer.Pool`."""
+        return carry_out(self._scheduler, order)
 
     async def run_guests(self, upstream: Upstream, settings: Settings) -> None:
         """Fetch guest sessions when the pool wants some; ends when cancelled."""
