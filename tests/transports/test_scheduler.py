@@ -15,6 +15,8 @@ from grokproto.lease import Lease, Outcome
 from grokproto.secret import Secret
 from transports.scheduler import Scheduler
 from transports.store import MEMORY, Store, read_records
+from transports.trio_loop import TRIO
+from transports.waiting import Waiting
 
 
 def with_scheduler(
@@ -36,7 +38,8 @@ def with_scheduler(
 
 async def acquire(scheduler: Scheduler, group: str, wait: float = 60.0) -> Lease:
     """A lease."""
-    event = await scheduler.acquire(AcquireCredential(group, trio.current_time() + wait))
+    command = AcquireCredential(group, trio.current_time() + wait)
+    event = await Waiting(scheduler, TRIO).acquire(command)
     assert isinstance(event, CredentialAcquired)
     return event.lease
 
@@ -75,7 +78,8 @@ def test_who_has_tried_the_free_one_holds_nobody_up() -> None:
 
         async def ask(name: str, exclude: frozenset[str]) -> None:
             deadline = trio.current_time() + 10
-            event = await scheduler.acquire(AcquireCredential("grok-3", deadline, exclude))
+            command = AcquireCredential("grok-3", deadline, exclude)
+            event = await Waiting(scheduler, TRIO).acquire(command)
             assert isinstance(event, CredentialAcquired)
             events.append(f"{name}: {event.lease.credential}")
 
@@ -96,7 +100,7 @@ def test_who_waits_is_told_at_its_deadline() -> None:
     async def check(scheduler: Scheduler) -> None:
         lease = await acquire(scheduler, "grok-3")
         began = trio.current_time()
-        event = await scheduler.acquire(AcquireCredential("grok-3", began + 7))
+        event = await Waiting(scheduler, TRIO).acquire(AcquireCredential("grok-3", began + 7))
         assert isinstance(event, NoCredential)
         assert "1 is busy" in event.message
         assert trio.current_time() - began == 7
