@@ -68,6 +68,18 @@ KINDS: dict[str, Kind] = {
         b'{"prompt":"a heron","stream":true,"partial_images":2}',
         "openai_images",
     ),
+    "images_broken_off.sse": Kind(
+        "image_streaming.ndjson",
+        b'{"prompt":"a heron","stream":true,"partial_images":2}',
+        "openai_images",
+        cut_off=True,
+    ),
+    "thinking_and_search.json": _chat(
+        "deepsearch_2026.ndjson",
+        stream=False,
+        thinking_format="reasoning_content",
+        search_results="annotations,list",
+    ),
     "wrong.json": Kind("plain.ndjson", chat_body(messages=[{"role": "king"}])),
 }
 

@@ -1,5 +1,5 @@
-"""What clients get validates against the types of OpenAI's own SDK, strictly, and has no extras but
-those that README documents."""
+"""What clients get validates against the types of OpenAI's own SDK, strictly, and against the
+public OpenAPI description; and it has no extras but those that README documents."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from pydantic import BaseModel
 from grokproto.dialects.openai_objects import encode_error, encode_model, encode_models
 from grokproto.models import ModelTable
 from tests.golden import GOLDEN, KINDS
+
+from .public_schema import check_public
 
 EXTRAS = {
     "ChatCompletion": {"citations", "search_results"},
@@ -44,10 +46,22 @@ def find_extras(model: BaseModel) -> Iterator[tuple[str, str]]:
                 yield from find_extras(each)
 
 
+SCHEMAS: dict[type[BaseModel], str] = {
+    ChatCompletion: "CreateChatCompletionResponse",
+    ChatCompletionChunk: "CreateChatCompletionStreamResponse",
+    ImagesResponse: "ImagesResponse",
+    ImageGenPartialImageEvent: "ImageGenPartialImageEvent",
+    ImageGenCompletedEvent: "ImageGenCompletedEvent",
+    Model: "Model",
+}
+"""What the types are called in the public description."""
+
+
 def check(kind: type[BaseModel], data: str) -> BaseModel:
     """Validate strictly."""
     model = kind.model_validate_json(data, strict=True)
     assert list(find_extras(model)) == []
+    check_public(SCHEMAS[kind], json.loads(data))
     return model
 
 
@@ -56,6 +70,7 @@ def check_error(body: Any) -> None:
     assert set(body) == {"error"}
     assert set(body["error"]) == {"message", "type", "param", "code"}
     ErrorObject.model_validate(body["error"], strict=True)
+    check_public("ErrorResponse", body)
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name.endswith(".json")])
@@ -86,6 +101,7 @@ def test_streams(name: str) -> None:
         if data == "[DONE]":
             ended = True
         elif '"error"' in data[:10]:
+            assert kind in ("", "event: error\n")
             check_error(json.loads(data))
         elif kind == "event: image_generation.partial_image\n":
             check(ImageGenPartialImageEvent, data)
@@ -104,6 +120,7 @@ def test_streams(name: str) -> None:
 def test_models() -> None:
     models = json.loads(encode_models(ModelTable(), 1_735_689_600))
     assert set(models) == {"object", "data"}
+    check_public("ListModelsResponse", models)
     for model in models["data"]:
         check(Model, json.dumps(model))
     check(Model, encode_model("grok-3", 1).decode())
@@ -128,3 +145,39 @@ def test_the_check_finds_what_is_wrong() -> None:
             check(ChatCompletionChunk, json.dumps({**chunk, **wrong}))
     with pytest.raises(AssertionError):
         check(ChatCompletionChunk, json.dumps({**chunk, "extra": 1}))
+    check_public("CreateChatCompletionStreamResponse", chunk)
+    choice = chunk["choices"][0]
+    for wrong in (
+        {"created": "1"},
+        {"object": "chunk"},
+        {"choices": [{**choice, "finish_reason": "done"}]},
+        {"choices": [{"index": 0, "delta": {}}]},
+        {"choices": [{**choice, "delta": {"content": ["x"]}}]},
+        {"usage": {"total_tokens": 1.5}},
+        {"model": None},
+    ):
+        with pytest.raises(AssertionError):
+            check_public("CreateChatCompletionStreamResponse", {**chunk, **wrong})
+
+
+def test_the_files_show_every_shape() -> None:
+    """What the tests above would not notice if it were missing."""
+    files = {name: (GOLDEN / name).read_text(encoding="utf-8") for name in KINDS}
+    for shape in (
+        '"choices":[],"usage":{',
+        '"usage":null',
+        '"annotations":[{"type":"url_citation"',
+        '"reasoning_content":',
+        '"citations":[',
+        '"index":1,"delta"',
+        '"index":1,"message"',
+        '"finish_reason":"length"',
+        '"finish_reason":"content_filter"',
+        '"b64_json":',
+        '"url":"data:',
+        "event: image_generation.partial_image",
+        "event: image_generation.completed",
+        "event: error",
+        '\ndata: {"error":',
+    ):
+        assert any(shape in text for text in files.values()), shape
