@@ -202,9 +202,20 @@ async def run_server(
     announce: Callable[[Listening], None] = lambda _: None,
     *,
     pictures: PictureDesk | None = None,
+    signals: bool = True,
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve with credentials from `scheduler` until a signal says to stop.
+
+    Args:
+        config: The configuration.
+        models: The models.
+        scheduler: The credentials.
+        announce: Told where the server listens, once it does.
+        pictures: What is done with pictures; what the configuration says where it is None.
+        signals: Heed signals, which only the main thread of a program can. Where it is False, the
+            server runs until it is cancelled.
+        task_status: Told the same as `announce`.
 
     Raises:
         ConfigurationError: The directory of local pictures cannot be used.
@@ -246,7 +257,8 @@ async def run_server(
         await nursery.start(upstream.run)
         if config.guests and not own:
             nursery.start_soon(waiting.run_guests, upstream, config.build_settings())
-        nursery.start_soon(_stop_on_signal, server)
+        if signals:
+            nursery.start_soon(_stop_on_signal, server)
 
         async def run(*, task_status: trio.TaskStatus[Listening]) -> None:
             await server.run(

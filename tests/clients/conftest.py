@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import re
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-KEY = "sk-123456789"
+from .offline import stay_offline
+from .stand import KEY, Stand, open_stand
+
+__all__ = ["KEY"]
 
 
 Demo = subprocess.Popen[str]
@@ -49,6 +55,30 @@ def stop_demo(process: Demo) -> str:
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors
     return errors
+
+
+@pytest.fixture(autouse=True)
+def _offline() -> Iterator[None]:
+    """Whatever client is tried: it stays on this machine."""
+    with stay_offline():
+        yield
+
+
+@pytest.fixture
+def _sweep() -> Iterator[None]:
+    """For clients that leave connections and event loops to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.set_event_loop(None)
+        gc.collect()
+
+
+@pytest.fixture(params=[None, 1], ids=["lines", "bytes"])
+def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
+    """A server of one's own, in front of a Grok that sends whole lines, or single bytes."""
+    with open_stand(cut=request.param) as stand:
+        yield stand
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,18 @@ def test_answer_depends_on_the_question_alone() -> None:
     with_simulator(check)
 
 
+def test_answer_in_given_words() -> None:
+    async def check(simulator: Simulator, client: Client) -> None:
+        wish = 'USER: Say [[say:{"a": [["b"]]}\n  é:say]] then [[say:B:say]]'
+        assert understand(await client.ask(wish))["content"] == '{"a": [["b"]]}\n  é'
+        for given in ("\nASSISTANT: A\nUSER: go on", "\nASSISTANT: A\nUSER: x\nASSISTANT: B"):
+            assert understand(await client.ask(wish + given))["content"] == "B"
+        simulator.site.style = Style(text="always this")
+        assert understand(await client.ask(wish))["content"] == "always this"
+
+    with_simulator(check)
+
+
 def test_answer_without_end_mark() -> None:
     async def check(simulator: Simulator, client: Client) -> None:
         simulator.site.style = Style(soft_stop=False)

@@ -6,6 +6,7 @@ The same question gives the same answer, but for the ids.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +55,21 @@ class Style:
     """How many are drawn."""
     soft_stop: bool = True
     """The answer has a soft stop and a last message."""
+    text: str | None = None
+    """The answer, whatever the question is."""
+
+
+_SAY = re.compile(r"\[\[say:(.*?):say\]\]", re.DOTALL)
+_WORD = re.compile(r"\S+\s*|\s+")
+
+
+def read_wish(message: str) -> str | None:
+    """What whoever asks wants to be answered: a message that holds `[[say:WORDS:say]]` is answered
+    with these words. Where there are several, the first answer of the conversation is the first of
+    them, and so on."""
+    wishes = _SAY.findall(message)
+    given = len(re.findall(r"^ASSISTANT: ", message, re.MULTILINE))
+    return wishes[min(given, len(wishes) - 1)] if wishes else None
 
 
 def read_question(message: str) -> str:
@@ -81,7 +97,9 @@ class AnswerBuilder:
         self._user = f"00000000-0000-4000-9001-{identity:012d}"
         self._model = f"00000000-0000-4000-9002-{identity:012d}"
         self._other = f"00000000-0000-4000-9004-{identity:012d}"
-        self._question = read_question(str(payload.get("message", "")))
+        message = str(payload.get("message", ""))
+        self._question = read_question(message)
+        self._wish = read_wish(message) if style.text is None else style.text
         overrides = payload.get("toolOverrides")
         tools: JSON = overrides if isinstance(overrides, dict) else {}
         self.draws = tools.get("imageGen") is True
@@ -192,6 +210,8 @@ class AnswerBuilder:
                     for index in range(len(self._paths))
                 ]
             return tokens
+        if self._wish is not None:
+            return _WORD.findall(self._wish)
         words = itertools.islice(itertools.cycle(_WORDS), self._style.tokens)
         quoted = [f"{word} " for word in self._question[:200].split()]
         tokens = ["You ", "asked: ", *quoted, "— ", *(f"{word} " for word in words)]
