@@ -25,7 +25,7 @@ from . import admin
 from .admin import JSON
 from .config import Config, load_config
 from .scheduler import Scheduler
-from .serve import build_pool, build_scheduler
+from .service import build_pool, build_scheduler
 from .store import StateHeldError, Store, is_held
 
 _TIMEOUT = 10.0

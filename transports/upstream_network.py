@@ -185,11 +185,11 @@ class _PlainStream(httpcore.AsyncNetworkStream):
         if info == "socket":
             return self._socket
         if info == "is_readable":
-            return _is_readable(self._socket)
+            return is_readable(self._socket)
         return None
 
 
-def _is_readable(sock: socket.socket) -> bool:
+def is_readable(sock: socket.socket) -> bool:
     if sock.fileno() < 0:
         return True
     poll = select.poll()

@@ -16,8 +16,9 @@ from structlog.testing import capture_logs
 from tests.transports.served import LateClock
 from transports.config import load_config
 from transports.scheduler import Scheduler
-from transports.serve import build_scheduler, point_at, run_server
+from transports.serve import point_at, run_server
 from transports.server import Listening
+from transports.service import build_scheduler
 from transports.simulator import Delivery, FaultKind, Simulator
 from transports.simulator.site import Received
 from transports.store import MEMORY, Store

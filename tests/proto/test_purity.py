@@ -40,7 +40,18 @@ WHATEVER_LOOP = {
     f"transports/{name}.py"
     for name in (
         *("front", "routes", "admin", "keys", "scheduler", "http_request", "heads", "codings"),
-        *("loops", "drive", "answer", "waiting", "pictures", "previews", "store", "config", "logs"),
+        *(
+            "loops",
+            "service",
+            "drive",
+            "answer",
+            "waiting",
+            "pictures",
+            "previews",
+            "store",
+            "config",
+            "logs",
+        ),
     )
 }
 """What all hosts share: it knows no event loop."""
@@ -51,6 +62,7 @@ ONLY_IN = {
     "httpcore": {
         "transports/upstream.py",
         "transports/upstream_network.py",
+        "transports/upstream_anyio.py",
         "transports/upstream_pictures.py",
     },
 }

@@ -13,8 +13,9 @@ import trio
 from transports.config import Config, load_config
 from transports.pictures import PictureDesk
 from transports.scheduler import Scheduler
-from transports.serve import build_scheduler, point_at, run_server
+from transports.serve import point_at, run_server
 from transports.server import Listening
+from transports.service import build_scheduler
 from transports.simulator import Simulator
 from transports.store import MEMORY, Store
 
