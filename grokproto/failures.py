@@ -95,7 +95,6 @@ class Policy:
     retry: Retry
 
 
-# 401 is not in this table: the client sees it for its own key only, never for ours.
 POLICIES: dict[FailureKind, Policy] = {
     FailureKind.RATE_LIMITED: Policy(429, "rate_limit_error", Outcome.LIMITED, Retry.FREELY),
     FailureKind.UNAUTHORIZED: Policy(503, "server_error", Outcome.REFUSED, Retry.FREELY),
@@ -113,6 +112,8 @@ POLICIES: dict[FailureKind, Policy] = {
     FailureKind.MISCONFIGURED: Policy(503, "server_error", Outcome.UNUSED, Retry.NEVER),
     FailureKind.SHUTTING_DOWN: Policy(503, "server_error", Outcome.SERVED, Retry.NEVER),
 }
+"""What follows from a failure of each kind. 401 is not in it: a client sees that for its own key
+only, never for ours."""
 
 
 _PASSING = frozenset(

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -208,6 +207,8 @@ def read_models(text: str, base: Iterable[Model] = BUILT_IN) -> ModelTable:
     Raises:
         ConfigurationError: The text is no TOML, or says something that cannot be right.
     """
+    import tomllib  # noqa: PLC0415  # it takes milliseconds to load, and few have such a file
+
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:

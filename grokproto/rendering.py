@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from . import answer
 from .cuts import build_cuts
-from .failures import Failure
+from .failures import Failure, FailureKind
 from .filters import Filter, build_filters, run_filters
 from .grok.reader import NEED_DATA, AnswerReader
 from .request import ChatRequest
@@ -104,3 +104,16 @@ class Rendering(Generic[T]):
     def render(self, event: answer.AnswerEvent) -> list[T]:
         """Render an event that does not come from the reader: a picture, or the end."""
         return [self._encode(shown) for shown in run_filters(self._filters, event)]
+
+
+def build_too_long(limit: int) -> Failure:
+    """What has gone wrong where an answer has no end.
+
+    Args:
+        limit: Bytes that an answer may have.
+    """
+    megabytes = limit / 1024 / 1024
+    return Failure(
+        FailureKind.UPSTREAM,
+        f"Grok's answer did not end within {megabytes:g} MiB, which is no answer; try again.",
+    )

@@ -7,8 +7,6 @@ remember; the only way to the text is a call that can be searched for.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from typing import final
 
 _FINGERPRINT_LENGTH = 8
@@ -25,8 +23,10 @@ class Secret:
     __slots__ = ("_text", "fingerprint")
 
     def __init__(self, text: str) -> None:
+        from hashlib import sha256  # noqa: PLC0415  # it takes milliseconds to load
+
         self._text = text
-        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:_FINGERPRINT_LENGTH]
+        self.fingerprint = sha256(text.encode()).hexdigest()[:_FINGERPRINT_LENGTH]
         """The first hex digits of the text's SHA-256, safe to show."""
 
     def reveal(self) -> str:
@@ -35,7 +35,9 @@ class Secret:
 
     def matches(self, text: str) -> bool:
         """Whether `text` is this secret, compared in constant time."""
-        return hmac.compare_digest(self._text.encode(), text.encode())
+        from hmac import compare_digest  # noqa: PLC0415  # as above
+
+        return compare_digest(self._text.encode(), text.encode())
 
     def __repr__(self) -> str:
         return f"<secret {self.fingerprint}>"
@@ -49,9 +51,7 @@ class Secret:
         raise TypeError("a secret cannot be pickled")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(
-            self._text.encode(), other._text.encode()
-        )
+        return isinstance(other, Secret) and self.matches(other._text)
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))

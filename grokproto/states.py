@@ -90,6 +90,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.CLOSING: frozenset({State.DONE}),
     State.DONE: frozenset(),
 }
+"""For each state, those that may follow it."""
 
 _LEFT: tuple[type[e.Event], ...] = (e.ClientClosed,)
 _STOPPED: tuple[type[e.Event], ...] = (e.ClientClosed, e.ServerStopping)

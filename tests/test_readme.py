@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,15 +15,15 @@ from grokproto import POLICIES, FailureKind, ModelTable, read_models
 from grokproto.dialects.openai_params import PARAMETERS
 from grokproto.dialects.openai_request import EFFORTS
 from tests.clients.conftest import start_demo, stop_demo
-from tests.fixtures.load import read_stream
+from tests.snippets import find_blocks, read_document, run_python
 from transports.config import Config
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = read_document("README.md")
 
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return find_blocks("README.md", language)
 
 
 @pytest.fixture(scope="module")
@@ -50,29 +47,10 @@ def test_curl(demo: str) -> None:
     assert without_chance(json.loads(done.stdout)) == without_chance(json.loads(shown))
 
 
-def run_python(code: str) -> tuple[str, dict[str, Any]]:
-    """Run a snippet; give what it printed and what it defined."""
-    names: dict[str, Any] = {}
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "README.md", "exec"), names)
-    return printed.getvalue(), names
-
-
 def test_sdk(demo: str) -> None:
     (code,) = (block for block in blocks("python") if "openai.OpenAI" in block)
     printed, _ = run_python(code.replace("http://127.0.0.1:3000", demo))
     assert printed.strip() == blocks("text")[0].strip()
-
-
-def test_low_level() -> None:
-    (code,) = (block for block in blocks("python") if "def stream" in block)
-    _, names = run_python(code)
-    whole = b"".join(names["stream"]([read_stream("plain.ndjson")]))
-    data = read_stream("plain.ndjson")
-    assert b"".join(names["stream"](data[i : i + 1] for i in range(len(data)))) == whole
-    assert whole.endswith(b"data: [DONE]\n\n")
-    assert b'"error"' in b"".join(names["stream"]([read_stream("error_line.ndjson")]))
 
 
 def test_high_level() -> None:

@@ -24,13 +24,13 @@ from ..failures import Failure, FailureKind
 from ..grok import calls
 from ..grok.payload import build_payload
 from ..grok.reader import AnswerReader
-from ..grok.refusals import MAX_ERROR_BODY, read_refusal
+from ..grok.refusals import MAX_ERROR_BODY, is_refusal, read_refusal
 from ..images import hosts
 from ..lease import Lease
 from ..media import sniff_media_type, to_base64, to_data_uri
 from ..plan import Plan
 from ..prompt import MAX_ATTACHMENTS
-from ..rendering import Rendering
+from ..rendering import Rendering, build_too_long
 from ..request import Attachment, FilePart
 from ..settings import ImageMode, LongInput, Settings
 from ..states import State
@@ -110,7 +110,7 @@ class Attempt:
         response = yield from self._upstream.open(request)
         if isinstance(response, Failure):
             return response
-        if not _is_stream(response):
+        if is_refusal(response.status, dict(response.headers)):
             return (yield from self._read_refusal(response))
         self._holdings.answered = True
         self._holdings.enter(State.READING)
@@ -209,7 +209,7 @@ class Attempt:
                 reader.receive_data(event.data if len(event.data) <= room else event.data[:room])
                 room -= len(event.data)
                 if room < 0:
-                    failure = self._too_long()
+                    failure = build_too_long(self._settings.max_answer_bytes)
             elif isinstance(event, EndOfMessage):
                 reader.receive_eof(framed=event.framed)
             else:
@@ -230,13 +230,6 @@ class Attempt:
             if ended is not None:
                 yield from holdings.close()
                 return ended
-
-    def _too_long(self) -> Failure:
-        megabytes = self._settings.max_answer_bytes / 1024 / 1024
-        return Failure(
-            FailureKind.UPSTREAM,
-            f"Grok's answer did not end within {megabytes:g} MiB, which is no answer; try again.",
-        )
 
     def _give(self, event: answer.AnswerEvent) -> Steps[None]:
         data = b"".join(self.rendering.render(event))
@@ -316,11 +309,6 @@ class Attempt:
                 if link is not None:
                     return link
         return to_data_uri(picture, media_type)
-
-
-def _is_stream(response: ResponseReceived) -> bool:
-    headers = dict(response.headers)
-    return response.status == 200 and "text/html" not in headers.get("content-type", "")
 
 
 def _no_picture(why: str) -> Failure:

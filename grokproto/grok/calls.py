@@ -7,7 +7,6 @@ comes when is the exchange's business.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -103,6 +102,8 @@ def build_download(settings: Settings, lease: Lease, address: str) -> UpstreamRe
         lease: The account.
         address: A path under the assets host, as `grokproto.answer.Image` has it.
     """
+    from urllib.parse import quote  # noqa: PLC0415  # it takes milliseconds to load
+
     path = quote(address, safe=_PATH, errors="replace")
     return UpstreamRequest(
         "GET", f"{settings.assets_url}/{path}", build_asset_headers(settings, lease)

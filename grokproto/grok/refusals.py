@@ -148,6 +148,16 @@ def read_stream_error(error: Any) -> Failure | None:
     return read_error(error)
 
 
+def is_refusal(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a response is something else than a streamed answer, going by its head.
+
+    Args:
+        status: Its HTTP status.
+        headers: Its headers, names in lower case.
+    """
+    return status != 200 or "text/html" in headers.get("content-type", "")
+
+
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """Read a whole answer that is no stream.
 

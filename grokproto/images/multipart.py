@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 
 def encode_file(field: str, filename: str, media_type: str, data: bytes) -> tuple[str, bytes]:
     """Encode one file.
@@ -18,7 +16,9 @@ def encode_file(field: str, filename: str, media_type: str, data: bytes) -> tupl
         The content type, which names the boundary, and the body. The boundary is the hash of the
         file, so it needs no randomness; a file that holds its own hash has yet to be found.
     """
-    boundary = hashlib.sha256(data).hexdigest()
+    from hashlib import sha256  # noqa: PLC0415  # it takes milliseconds to load
+
+    boundary = sha256(data).hexdigest()
     head = (
         f"--{boundary}\r\n"
         f'content-disposition: form-data; name="{field}"; filename="{filename}"\r\n'

@@ -29,7 +29,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"prompt", "usage", "media", "filters", "cuts", "citations"}),
     frozenset({"grok", "images", "dialects", "credentials"}),
     frozenset({"plan", "rendering"}),
-    frozenset({"exchange"}),
+    frozenset({"question"}),
+    frozenset({"exchange", "conversion"}),
     frozenset({"__init__"}),
 )
 """From the bottom up. A module imports its own layer and those below; the packages of the fourth

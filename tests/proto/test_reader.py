@@ -130,6 +130,11 @@ def test_known_kinds_are_not_counted() -> None:
         assert reader.unknown_kinds == {}
 
 
+def test_citation_of_nothing_is_none() -> None:
+    card = rb'{"result":{"cardAttachment":{"jsonData":"{\"cardType\":\"citation_card\"}"}}}'
+    assert [type(event) for event in read([card])] == [answer.Failed]
+
+
 def test_garbage_is_counted() -> None:
     reader = AnswerReader()
     reader.receive_data(read_stream("garbage_between.ndjson"))
