@@ -21,6 +21,7 @@ from grokproto.models import ModelTable
 
 from . import simulate
 from .cli_credentials import credentials_group, look
+from .cli_offline import convert_command, parse_command
 from .config import Config, load_config
 from .doctor import Account, Finding, Level, examine
 from .keys import DEFAULT_API_KEY
@@ -70,6 +71,8 @@ def cli() -> None:
 
 
 cli.add_command(credentials_group)
+cli.add_command(parse_command)
+cli.add_command(convert_command)
 
 
 @cli.command("serve")
