@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grokproto.commands import FetchPreview
-from grokproto.events import PictureFetched, PictureRefused
+from grokproto.events import PictureFetched, PictureRefused, RequestFailed
 
 from .upstream import Fetched, Upstream
 
@@ -13,6 +13,13 @@ async def fetch_preview(
 ) -> PictureFetched | PictureRefused:
     """Carry the command out."""
     found = await upstream.fetch(command.request, limit=command.limit + 1, timeout=command.timeout)
+    return read_preview(found, command)
+
+
+def read_preview(
+    found: Fetched | RequestFailed, command: FetchPreview
+) -> PictureFetched | PictureRefused:
+    """What was found, where as much was read as the command wants and one byte more."""
     if not isinstance(found, Fetched):
         return PictureRefused(found.reason)
     if found.status != 200:

@@ -15,13 +15,9 @@ of the answer to another then does so to the user who asked for both.
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeAlias
-from urllib.parse import unquote
+from typing import Any
 
-import attrs
-import certifi
 import httpcore
 
 from grokproto.commands import UpstreamRequest
@@ -33,48 +29,32 @@ from grokproto.events import (
     TimedOut,
 )
 
-from .codings import CodingError, build_decoder
+from .codings import build_decoder
 from .loops import NOBODY, Loop, Mailbox, Nursery, Scope, TaskStatus
 from .trio_loop import TRIO
+from .upstream_rules import (
+    FAULTS,
+    KEEPALIVE,
+    MAX_IDLE_OF_ALL,
+    Fetched,
+    IdleConnections,
+    Place,
+    UpstreamConfig,
+    build_context,
+    build_proxy,
+    build_request,
+    is_framed,
+    read_headers,
+    tell_fault,
+    was_unread,
+)
 
-_KEEPALIVE = 50.0
-"""Seconds an idle connection is kept; servers close theirs after 60 or more."""
-_MAX_IDLE = 64
-"""Idle connections kept for one origin, and the same cookies where these are kept apart."""
-MAX_IDLE_OF_ALL = 256
-"""Idle connections kept. Each is a descriptor, and users may be many."""
+__all__ = ["MAX_IDLE_OF_ALL", "Fetched", "Upstream", "UpstreamCall", "UpstreamConfig"]
+
 _JANITOR_PAUSE = 10.0
-_WRITE_TIMEOUT = 60.0
-
-_CLOSED = "without sending a response"
-"""How httpcore tells a connection that was closed before any byte of a response."""
 
 _TIMED_OUT = TimedOut()
-_Place: TypeAlias = tuple[str, str]
-"""Of free connections: the origin (an `Origin` itself cannot be a key), and the cookies that they
-are for, where these are kept apart."""
 _Found = ResponseReceived | DataReceived | EndOfMessage | RequestFailed
-
-
-@attrs.frozen
-class UpstreamConfig:
-    """How far ends are reached. Times in seconds."""
-
-    proxy: str | None = attrs.field(default=None, repr=False)
-    """http, https, socks5 or socks5h address, perhaps with user and password."""
-
-    connect_timeout: float = 10.0
-    apart: bool = False
-    """Use a connection again only with the same cookies."""
-
-
-@attrs.frozen
-class Fetched:
-    """A whole response."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
 
 
 class Upstream:
@@ -90,21 +70,19 @@ class Upstream:
         on_error: Callable[[Exception], None] = lambda _: None,
         loop: Loop = TRIO,
     ) -> None:
-        self._config = config
+        self.config = config
         self.loop = loop
         self.on_error = on_error
         """Told of an exception that nobody expected; it costs the call, not the server."""
-        context = ssl.create_default_context()  # the system's, and those of SSL_CERT_FILE
-        context.load_verify_locations(certifi.where())
-        proxy = _build_proxy(config.proxy, context) if config.proxy else None
+        context = build_context()
+        proxy = build_proxy(config.proxy, context) if config.proxy else None
         self._factory = httpcore.AsyncConnectionPool(
-            ssl_context=context, proxy=proxy, keepalive_expiry=_KEEPALIVE, http2=True
+            ssl_context=context, proxy=proxy, keepalive_expiry=KEEPALIVE, http2=True
         )
         self._plain_factory = httpcore.AsyncConnectionPool(
-            keepalive_expiry=_KEEPALIVE, network_backend=loop.make_plain_backend()
+            keepalive_expiry=KEEPALIVE, network_backend=loop.make_plain_backend()
         )
-        self._idle: dict[_Place, list[httpcore.AsyncConnectionInterface]] = {}
-        """Free connections."""
+        self.idle: IdleConnections[httpcore.AsyncConnectionInterface] = IdleConnections(config)
         self._nursery: Nursery | None = None
         self._mailroom = loop.open_mailroom()
         self.open_calls = 0
@@ -170,24 +148,12 @@ class Upstream:
     async def _close_idle(
         self, wanted: Callable[[httpcore.AsyncConnectionInterface], bool]
     ) -> None:
-        closing: list[httpcore.AsyncConnectionInterface] = []
-        for place, connections in list(self._idle.items()):
-            closing += [each for each in connections if wanted(each)]
-            self._idle[place] = [each for each in connections if each not in closing]
-            if not self._idle[place]:
-                del self._idle[place]
-        for each in closing:
+        for each in self.idle.drain(wanted):
             await self.drop(each)
 
-    def find_place(self, request: UpstreamRequest, origin: httpcore.Origin) -> _Place:
-        """Where the connections stand that a request may use."""
-        cookies = dict(request.headers).get("cookie", "") if self._config.apart else ""
-        return str(origin), cookies
-
-    async def take(self, place: _Place) -> httpcore.AsyncConnectionInterface | None:
+    async def take(self, place: Place) -> httpcore.AsyncConnectionInterface | None:
         """An idle connection that is still good, if there is one."""
-        while idle := self._idle.get(place):  # another list, perhaps, after each wait
-            connection = idle.pop()
+        while (connection := self.idle.pop(place)) is not None:
             if connection.is_available() and not connection.has_expired():
                 return connection
             await self.drop(connection)
@@ -195,21 +161,12 @@ class Upstream:
 
     def connect(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
         """A connection that is not open yet."""
-        plain = origin.scheme == b"http" and self._config.proxy is None
+        plain = origin.scheme == b"http" and self.config.proxy is None
         return (self._plain_factory if plain else self._factory).create_connection(origin)
 
-    async def give_back(self, place: _Place, connection: httpcore.AsyncConnectionInterface) -> None:
+    async def give_back(self, place: Place, connection: httpcore.AsyncConnectionInterface) -> None:
         """Keep a connection for another call, if it is fit for that."""
-        idle = self._idle.get(place, [])
-        if (
-            connection.is_idle()
-            and connection.is_available()
-            and len(idle) < _MAX_IDLE
-            and sum(map(len, self._idle.values())) < MAX_IDLE_OF_ALL
-        ):
-            idle.append(connection)
-            self._idle[place] = idle
-        else:
+        if not self.idle.put(place, connection):
             await connection.aclose()
 
     def open_mailbox(self) -> Mailbox[Any]:
@@ -226,11 +183,6 @@ class Upstream:
             with self.brief():
                 with contextlib.suppress(Exception):  # it is broken as it is
                     await connection.aclose()
-
-    @property
-    def connect_timeout(self) -> float:
-        """Seconds."""
-        return self._config.connect_timeout
 
 
 class UpstreamCall:
@@ -266,24 +218,23 @@ class UpstreamCall:
         connection: httpcore.AsyncConnectionInterface | None = None
         try:
             url = httpcore.URL(self._request.url)  # it may have been Grok that chose it
-            place = self._upstream.find_place(self._request, url.origin)
+            place = self._upstream.idle.find_place(self._request, url.origin)
+            request = build_request(self._request, url, self._upstream.config)
             connection = await self._upstream.take(place)
             reused = connection is not None
             while True:
                 if connection is None:
                     connection = self._upstream.connect(url.origin)
                 try:
-                    response = await connection.handle_async_request(self._build(url))
+                    response = await connection.handle_async_request(request)
                     break
                 except httpcore.NetworkError as exc:
                     sent = not isinstance(exc, httpcore.ConnectError)
                     raise
                 except httpcore.RemoteProtocolError as exc:
                     sent = True
-                    if not (reused and _CLOSED in str(exc)):
+                    if not (reused and was_unread(exc)):
                         raise
-                    # The far end closed a kept connection in good order, and the request crossed
-                    # with that: it was not read. A reset is no such sign, and is not tried again.
                     await connection.aclose()
                     connection, reused = None, False
                 except httpcore.ConnectionNotAvailable:
@@ -293,9 +244,9 @@ class UpstreamCall:
             framed = await self._read_response(response, connection)
             await self._upstream.give_back(place, connection)
             return EndOfMessage(framed)
-        except _FAULTS as exc:
+        except FAULTS as exc:
             await self._upstream.drop(connection)
-            return RequestFailed(_tell(exc), sent=sent)
+            return RequestFailed(tell_fault(exc), sent=sent)
         except Exception as exc:
             self._upstream.on_error(exc)
             await self._upstream.drop(connection)
@@ -304,29 +255,11 @@ class UpstreamCall:
             await self._upstream.drop(connection)
             raise
 
-    def _build(self, url: httpcore.URL) -> httpcore.Request:
-        request = self._request
-        headers = [(b"host", _host(url))]
-        headers += [(n.encode("ascii"), v.encode("latin-1")) for n, v in request.headers]
-        if request.body or request.method not in ("GET", "HEAD"):
-            headers.append((b"content-length", str(len(request.body)).encode()))
-        timeout = {"connect": self._upstream.connect_timeout, "write": _WRITE_TIMEOUT}
-        return httpcore.Request(
-            request.method,
-            url,
-            headers=headers,
-            content=request.body,
-            extensions={"timeout": timeout},
-        )
-
     async def _read_response(
         self, response: httpcore.Response, connection: httpcore.AsyncConnectionInterface
     ) -> bool:
         """Pass the response on; say whether its framing marks its end."""
-        headers = tuple(
-            (name.decode("latin-1").lower(), value.decode("latin-1"))
-            for name, value in response.headers
-        )
+        headers = read_headers(response)
         fields = dict(headers)
         body = response.aiter_stream()
         try:
@@ -341,13 +274,7 @@ class UpstreamCall:
             raise
         await response.aclose()
         decoder.finish()
-        return (
-            "content-length" in fields
-            or "transfer-encoding" in fields
-            or response.extensions.get("http_version") == b"HTTP/2"
-            or response.status in (204, 304)
-            or self._request.method == "HEAD"
-        )
+        return is_framed(self._request.method, response, fields)
 
     async def _exhaust(self, body: AsyncIterator[bytes]) -> None:
         """Run the generators of a body whose connection is closed to their end.
@@ -359,53 +286,3 @@ class UpstreamCall:
             with contextlib.suppress(Exception):
                 async for _ in body:
                     pass
-
-
-_FAULTS = (
-    httpcore.NetworkError,
-    httpcore.TimeoutException,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.UnsupportedProtocol,
-    CodingError,
-    ssl.SSLError,
-    OSError,
-)
-
-
-def _tell(exc: BaseException) -> str:
-    """A fault in a few words."""
-    match exc:
-        case httpcore.ConnectTimeout():
-            return "no connection in time"
-        case httpcore.WriteTimeout():
-            return "the request could not be sent in time"
-        case httpcore.ProxyError():
-            return f"the proxy refused: {exc}"
-    innermost: BaseException | None = exc
-    text = ""
-    while innermost is not None:  # httpcore says what kind of fault; what it wraps says which
-        text = getattr(innermost, "strerror", None) or str(innermost) or text
-        if isinstance(innermost, BaseExceptionGroup):
-            innermost = innermost.exceptions[0]
-        else:
-            innermost = innermost.__cause__ or innermost.__context__
-    return " ".join(text.split())[:200] or type(exc).__name__
-
-
-def _host(url: httpcore.URL) -> bytes:
-    default = {b"http": 80, b"https": 443}.get(url.scheme)
-    host = b"[%b]" % url.host if b":" in url.host else url.host
-    return host if url.port in (None, default) else b"%b:%d" % (host, url.port)
-
-
-def _build_proxy(address: str, context: ssl.SSLContext) -> httpcore.Proxy:
-    url = httpcore.URL(address)
-    secure = url.scheme == b"https"
-    scheme, rest = address.split("://", 1)
-    credentials, _, host = rest.rpartition("@")
-    auth: tuple[str, str] | None = None
-    if credentials:
-        user, _, password = credentials.partition(":")
-        auth = (unquote(user), unquote(password))
-    return httpcore.Proxy(f"{scheme}://{host}", auth=auth, ssl_context=context if secure else None)

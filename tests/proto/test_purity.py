@@ -64,6 +64,8 @@ ONLY_IN = {
         "transports/upstream.py",
         "transports/upstream_network.py",
         "transports/upstream_anyio.py",
+        "transports/upstream_rules.py",
+        "transports/upstream_threads.py",
         "transports/upstream_pictures.py",
     },
 }

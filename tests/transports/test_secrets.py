@@ -148,7 +148,7 @@ def crash(*_: Any, **__: Any) -> Any:
     [
         "grokproto.grok.headers._merge",
         "grokproto.grok.headers._cookie",
-        "transports.upstream._host",
+        "transports.upstream_rules.tell_host",
         "transports.upstream.httpcore.URL",
         "transports.upstream.Upstream.call",
         "transports.drive.Drive.run",
