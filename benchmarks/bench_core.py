@@ -23,7 +23,7 @@ from importlib.metadata import version
 
 import msgspec
 
-from grokproto import DIALECTS, NEED_DATA, AnswerReader, Exchange, ModelTable, Settings
+from grokproto import DIALECTS, NEED_DATA, AnswerReader, Exchange, ModelTable, Settings, answer
 from grokproto import commands as c
 from grokproto import events as e
 from grokproto.lease import Lease
@@ -129,7 +129,7 @@ def reading(reads: list[bytes]) -> None:
     reader = AnswerReader()
     for data in reads:
         reader.receive_data(data)
-        while reader.next_event() is not NEED_DATA:
+        while reader.next_run() is not NEED_DATA:
             pass
 
 
@@ -140,8 +140,11 @@ def both(reads: list[bytes]) -> None:
     for data in reads:
         reader.receive_data(data)
         pieces = []
-        while (event := reader.next_event()) is not NEED_DATA:
-            pieces.append(encoder.encode(event))
+        while (event := reader.next_run()) is not NEED_DATA:
+            if isinstance(event, answer.Run):
+                pieces.append(encoder.encode_run(event))
+            else:
+                pieces.append(encoder.encode(event))
         b"".join(pieces)
 
 
@@ -180,9 +183,9 @@ def measure(works: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(ROUNDS):
         for name, work in works.items():
-            started = time.perf_counter()
+            started = time.process_time()
             work()
-            times[name].append(time.perf_counter() - started)
+            times[name].append(time.process_time() - started)
     return times
 
 

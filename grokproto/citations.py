@@ -18,6 +18,7 @@ from .answer import (
     CitedText,
     Ended,
     Failed,
+    Run,
     SearchResult,
     SearchResults,
     Sources,
@@ -60,8 +61,14 @@ class CitationLinks:
         self._length = 0
         """Code points of the content so far."""
 
-    text_passes = False
-    """Text is counted here."""
+    def receive_run(self, run: Run) -> Run | None:
+        """See `grokproto.filters.Filter.receive_run`."""
+        if run.thinking:
+            return run
+        if self._held:
+            return None
+        self._length += len(run.text)
+        return run
 
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `grokproto.filters.Filter.receive`."""

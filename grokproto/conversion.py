@@ -31,7 +31,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from .answer import AnswerEvent, Ended, EndReason, Failed, Image, Picture, Usage
+from .answer import AnswerEvent, Ended, EndReason, Failed, Image, Picture, Run, Usage
 from .dialects import DIALECTS
 from .dialects.base import Encoder
 from .errors import LocalProtocolError
@@ -76,6 +76,7 @@ class Converter(ABC, Generic[P, T]):
         settings: Settings | None,
         encode: Callable[[AnswerEvent], P],
         link_picture: Callable[[str], str] | None,
+        encode_run: Callable[[Run], P] | None = None,
     ) -> None:
         if isinstance(question, Question):
             self._request = question.request
@@ -86,7 +87,7 @@ class Converter(ABC, Generic[P, T]):
             self._request = question
             self._settings = settings or Settings()
             self._prompt_tokens = 0
-        self._rendering = Rendering(self._request, self._settings, encode)
+        self._rendering = Rendering(self._request, self._settings, encode, encode_run)
         self._reader = AnswerReader(max_line_bytes=self._settings.max_line_bytes)
         self._room = self._settings.max_answer_bytes
         self._link_picture = link_picture or self._link_to_assets
@@ -321,7 +322,7 @@ class _EncodingConverter(Converter[bytes, T]):
         settings: Settings | None,
         link_picture: Callable[[str], str] | None,
     ) -> None:
-        super().__init__(question, settings, encoder.encode, link_picture)
+        super().__init__(question, settings, encoder.encode, link_picture, encoder.encode_run)
         self._encoder = encoder
 
     def _finish(self, reason: EndReason) -> list[bytes]:

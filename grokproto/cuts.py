@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from .answer import AnswerEvent, Ended, EndReason, Failed, Reasoning, Text
+from .answer import NO_RUN, AnswerEvent, Ended, EndReason, Failed, Reasoning, Run, Text
 from .usage import TokenCounter
 
 
@@ -40,13 +40,7 @@ class _Search:
         return matched == self.length
 
 
-class _Cut:
-    """Text never passes unseen: see `grokproto.filters.Filter.text_passes`."""
-
-    text_passes = False
-
-
-class StopSequences(_Cut):
+class StopSequences:
     """Ends the answer's text before the first of some strings. Thinking is not searched.
 
     The first is the one that is complete first; of two that end together, the longer. Text that may
@@ -83,6 +77,14 @@ class StopSequences(_Cut):
         self._held.append(event)
         return ()
 
+    def receive_run(self, run: Run) -> Run | None:
+        """See `grokproto.filters.Filter.receive_run`."""
+        if self._over:
+            return NO_RUN
+        if self._held or not (run.thinking or self._starts.isdisjoint(run.text)):
+            return None
+        return run
+
     def _search(self, event: Text) -> Sequence[AnswerEvent]:
         self._held.append(event)
         for index, character in enumerate(event.text):
@@ -113,7 +115,7 @@ class StopSequences(_Cut):
         return released
 
 
-class TokenLimit(_Cut):
+class TokenLimit:
     """Ends the answer after so many tokens of text and thinking, by the estimate.
 
     Args:
@@ -138,6 +140,15 @@ class TokenLimit(_Cut):
         self._over = True
         ended = Ended(EndReason.LENGTH)
         return (type(event)(event.text[:room]), ended) if room else (ended,)
+
+    def receive_run(self, run: Run) -> Run | None:
+        """See `grokproto.filters.Filter.receive_run`."""
+        if self._over:
+            return NO_RUN
+        if self._counter.fit(run.text, self._limit) < len(run.text):
+            return None
+        self._counter.add(run.text)
+        return run
 
 
 Cut = StopSequences | TokenLimit

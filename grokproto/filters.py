@@ -12,11 +12,13 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from .answer import (
+    NO_RUN,
     AnswerEvent,
     Citation,
     Cited,
     Picture,
     Reasoning,
+    Run,
     SearchResult,
     SearchResults,
     Text,
@@ -32,14 +34,13 @@ _MAX_TITLE = 120
 class Filter(Protocol):
     """Changes the events of one answer."""
 
-    @property
-    def text_passes(self) -> bool:
-        """Whether `Text` that comes next passes as it is, and changes nothing here. What is true
-        after one `Text` stays so as long as nothing else comes."""
-        ...
-
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """Take the next event; give what shall come in its place."""
+        ...
+
+    def receive_run(self, run: Run) -> Run | None:
+        """Take a run; give one that shall come in its place, and may be empty. None where that is
+        not to be had: nothing was taken then, and the run's events are to be passed singly."""
         ...
 
 
@@ -54,10 +55,13 @@ class ThinkTags:
         self._open = False
         self._closed = False
 
-    @property
-    def text_passes(self) -> bool:
-        """See `Filter.text_passes`."""
-        return self._closed
+    def receive_run(self, run: Run) -> Run | None:
+        """See `Filter.receive_run`."""
+        if not run.thinking:
+            return run if self._closed else None
+        if self._closed:
+            return NO_RUN
+        return Run(run.tokens, run.text) if self._open else None
 
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `Filter.receive`."""
@@ -84,11 +88,13 @@ class ThinkTags:
 class HiddenThinking:
     """Leaves the thinking out."""
 
-    text_passes = True
-
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `Filter.receive`."""
         return () if isinstance(event, Reasoning) else (event,)
+
+    def receive_run(self, run: Run) -> Run | None:
+        """See `Filter.receive_run`."""
+        return NO_RUN if run.thinking else run
 
 
 def _list_results(results: Iterable[SearchResult]) -> str:
@@ -112,10 +118,9 @@ class ResultsInFront:
         self._results: list[SearchResult] = []
         self._begun = False
 
-    @property
-    def text_passes(self) -> bool:
-        """See `Filter.text_passes`."""
-        return self._begun
+    def receive_run(self, run: Run) -> Run | None:
+        """See `Filter.receive_run`."""
+        return run if self._begun or run.thinking else None
 
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `Filter.receive`."""
@@ -140,10 +145,10 @@ class PicturesInText:
     def __init__(self) -> None:
         self._text_given = False
 
-    @property
-    def text_passes(self) -> bool:
-        """See `Filter.text_passes`."""
-        return self._text_given
+    def receive_run(self, run: Run) -> Run | None:
+        """See `Filter.receive_run`."""
+        self._text_given = self._text_given or not run.thinking
+        return run
 
     def receive(self, event: AnswerEvent) -> Sequence[AnswerEvent]:
         """See `Filter.receive`."""
@@ -169,6 +174,16 @@ def build_filters(thinking: ThinkingFormat, search: Collection[SearchFormat]) ->
     if set(search) - {SearchFormat.FRONT}:
         filters.append(CitationLinks(search))
     return filters
+
+
+def filter_run(filters: Iterable[Filter], run: Run) -> Run | None:
+    """Pass a run through all of them; None where its events are to be passed singly."""
+    for each in filters:
+        passed = each.receive_run(run)
+        if passed is None:
+            return None
+        run = passed
+    return run
 
 
 def run_filters(filters: Sequence[Filter], event: AnswerEvent) -> Sequence[AnswerEvent]:

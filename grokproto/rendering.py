@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from . import answer
 from .cuts import build_cuts
 from .failures import Failure, FailureKind
-from .filters import Filter, build_filters, run_filters
+from .filters import Filter, build_filters, filter_run, run_filters
 from .grok.reader import NEED_DATA, AnswerReader
 from .request import ChatRequest
 from .settings import Settings
@@ -31,12 +31,19 @@ class Rendering(Generic[T]):
         request: What the client asked for. Where it wants pictures only, nothing is filtered.
         settings: What counts where the request says nothing.
         encode: Renders one event, such as an encoder's `encode`.
+        encode_run: Renders a run, such as an encoder's `encode_run`. Without it, the events that it
+            stands for are rendered.
     """
 
     def __init__(
-        self, request: ChatRequest, settings: Settings, encode: Callable[[answer.AnswerEvent], T]
+        self,
+        request: ChatRequest,
+        settings: Settings,
+        encode: Callable[[answer.AnswerEvent], T],
+        encode_run: Callable[[answer.Run], T] | None = None,
     ) -> None:
         self._encode = encode
+        self._encode_run = encode_run
         self._cuts: Sequence[Filter] = build_cuts(request.stop, request.max_tokens)
         self._filters: Sequence[Filter] = ()
         if request.drawing is None:
@@ -44,8 +51,6 @@ class Rendering(Generic[T]):
                 request.thinking or settings.thinking,
                 settings.search if request.search is None else request.search,
             )
-        self._text_filters: Sequence[Filter] | None = None
-        """Those that have to do with text that follows on text; None where that is not known."""
         self._content_tokens = TokenCounter()
         self._reasoning_tokens = TokenCounter()
         self.pictures: list[str] = []
@@ -69,37 +74,53 @@ class Rendering(Generic[T]):
         """
         pieces: list[T] = []
         ended: answer.EndReason | Failure | None = None
-        encode = self._encode
-        while ended is None and (read := reader.next_event()) is not NEED_DATA:
-            if type(read) is answer.Text and self._text_filters is not None:
-                self._content_tokens.add(read.text)
-                if self._text_filters:
-                    pieces += map(encode, run_filters(self._text_filters, read))
-                else:
-                    pieces.append(encode(read))
-                continue
-            for event in run_filters(self._cuts, read) if self._cuts else (read,):
-                match event:
-                    case answer.Text(text):
-                        self._content_tokens.add(text)
-                    case answer.Reasoning(text):
-                        self._reasoning_tokens.add(text)
-                    case answer.Image(address):
-                        self.pictures.append(address)
-                        continue
-                    case answer.Preview(address):
-                        self.previews.append(address)
-                        continue
-                    case answer.Ended(reason):
-                        ended = reason
-                        continue  # pictures may follow
-                    case answer.Failed(failure):
-                        ended = failure
-                pieces += map(encode, run_filters(self._filters, event))
-            if not self._cuts:
-                concerned = [each for each in self._filters if not each.text_passes]
-                self._text_filters = concerned if type(read) is answer.Text else None
+        while ended is None and (read := reader.next_run()) is not NEED_DATA:
+            if isinstance(read, answer.Run):
+                run = filter_run(self._cuts, read)
+                if run is not None:
+                    self._render_run(run, pieces)
+                    continue
+                events: Sequence[answer.AnswerEvent] = read.events()
+            else:
+                events = (read,)
+            for each in events:
+                for event in run_filters(self._cuts, each) if self._cuts else (each,):
+                    ended = self._render_event(event, pieces) or ended
         return pieces, ended
+
+    def _render_run(self, run: answer.Run, pieces: list[T]) -> None:
+        counter = self._reasoning_tokens if run.thinking else self._content_tokens
+        counter.add(run.text)
+        if self._encode_run is not None:
+            shown = filter_run(self._filters, run)
+            if shown is not None:
+                pieces.append(self._encode_run(shown))
+                return
+        for event in run.events():
+            pieces += self.render(event)
+
+    def _render_event(
+        self, event: answer.AnswerEvent, pieces: list[T]
+    ) -> answer.EndReason | Failure | None:
+        """Render an event that is no end, or take note of what has no place in the text yet."""
+        ended: Failure | None = None
+        match event:
+            case answer.Text(text):
+                self._content_tokens.add(text)
+            case answer.Reasoning(text):
+                self._reasoning_tokens.add(text)
+            case answer.Image(address):
+                self.pictures.append(address)
+                return None
+            case answer.Preview(address):
+                self.previews.append(address)
+                return None
+            case answer.Ended(reason):
+                return reason  # pictures may follow
+            case answer.Failed(failure):
+                ended = failure
+        pieces += self.render(event)
+        return ended
 
     def render(self, event: answer.AnswerEvent) -> list[T]:
         """Render an event that does not come from the reader: a picture, or the end."""

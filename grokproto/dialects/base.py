@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from ..answer import AnswerEvent, EndReason, Usage
+from ..answer import AnswerEvent, EndReason, Run, Usage
 from ..errors import InvalidRequestError
 from ..failures import Failure
 from ..request import ChatRequest
@@ -25,6 +25,10 @@ class Encoder(Protocol):
 
     def encode(self, event: AnswerEvent) -> bytes:
         """Render an event; nothing for those that the dialect has no place for."""
+        ...
+
+    def encode_run(self, run: Run) -> bytes:
+        """Render what a run stands for; the same bytes as `encode` gives for its events."""
         ...
 
     def finish(self, reason: EndReason, usage: Usage) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..answer import AnswerEvent, CitedText, EndReason, Reasoning, Sources, Text, Usage
+from ..answer import AnswerEvent, CitedText, EndReason, Reasoning, Run, Sources, Text, Usage
 from ..errors import InvalidRequestError
 from ..failures import Failure
 from ..request import ChatRequest
@@ -85,6 +85,8 @@ class ChatStreamEncoder(_ChunkWriter):
         self._reasoning = self._delta + b'{"reasoning_content":'
         self._tail = b',"finish_reason":null}]' + self._null_usage + b"}\n\n"
         self._text_tail = b"}" + self._tail
+        self._content_seam = b'"' + self._text_tail + self._content + b'"'
+        self._reasoning_seam = b'"' + self._text_tail + self._reasoning + b'"'
         self._root: dict[str, Any] = {}
         """Further fields of the chunk that ends the answer."""
         self._role_sent = False
@@ -105,6 +107,18 @@ class ChatStreamEncoder(_ChunkWriter):
                 self._root = _describe_sources(event)
             return b""
         return chunk if self._role_sent else self._role() + chunk
+
+    def encode_run(self, run: Run) -> bytes:
+        """See `Encoder.encode_run`."""
+        tokens = run.tokens
+        if not tokens:
+            return b""
+        if run.thinking:
+            head, seam = self._reasoning, self._reasoning_seam
+        else:
+            head, seam = self._content, self._content_seam
+        chunks = b'%b"%b"%b' % (head, seam.join(tokens), self._text_tail)
+        return chunks if self._role_sent else self._role() + chunks
 
     def _role(self) -> bytes:
         self._role_sent = True
@@ -210,6 +224,11 @@ class ChatBodyEncoder(_BodyWriter):
                 self._annotations.append(_describe_annotation(event))
         elif type(event) is Sources:
             self._root = _describe_sources(event)
+        return b""
+
+    def encode_run(self, run: Run) -> bytes:
+        """See `Encoder.encode_run`."""
+        (self._reasoning if run.thinking else self._content).append(run.text)
         return b""
 
     def finish(self, reason: EndReason, usage: Usage) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..answer import AnswerEvent, EndReason, PartialPicture, Picture, Usage
+from ..answer import AnswerEvent, EndReason, PartialPicture, Picture, Run, Usage
 from ..errors import InvalidRequestError
 from ..failures import Failure
 from ..media import sniff_media_type, to_base64
@@ -104,6 +104,10 @@ class ImageBodyEncoder:
         """See `Encoder.encode`."""
         if isinstance(event, Picture):
             self._pictures.append(event)
+        return b""
+
+    def encode_run(self, run: Run) -> bytes:  # noqa: ARG002
+        """See `Encoder.encode_run`."""
         return b""
 
     def finish(self, reason: EndReason, usage: Usage) -> bytes:  # noqa: ARG002

@@ -85,7 +85,7 @@ class Attempt:
         self._holdings = holdings
         self._reply = reply
         self._upstream = upstream
-        self.rendering = Rendering(plan.request, settings, encoder.encode)
+        self.rendering = Rendering(plan.request, settings, encoder.encode, encoder.encode_run)
         drawing = plan.request.drawing
         self._previews_left = 0 if drawing is None else drawing.previews
 

@@ -13,7 +13,8 @@
 The wrapping is typed, so that a frame of another shape is declined as a whole. What it wraps is
 not: Grok changes its mind about the types of fields (a token has been null, an object and a list),
 and one odd field shall not cost the frame. So the leaves are objects of any type, and whoever reads
-one looks at its type. Payloads that nobody reads are not decoded at all.
+one looks at its type. Payloads are decoded by whoever reads them, and those that nobody reads not
+at all.
 
 Sources: fixtures `plain.ndjson`, `followup_flat.ndjson`, and docs/wire.md 3.
 """
@@ -24,6 +25,9 @@ import re
 from typing import Any
 
 import msgspec
+
+ABSENT = msgspec.Raw()
+"""A payload that is not there; it is false, as no other is."""
 
 
 class ResponseFrame(msgspec.Struct, rename="camel", gc=False):
@@ -37,14 +41,15 @@ class ResponseFrame(msgspec.Struct, rename="camel", gc=False):
     response_id: Any = None
     side_by_side_index: Any = None
 
-    # Payloads that are read.
-    model_response: Any = None
-    web_search_results: Any = None
-    x_search_results: Any = None
-    card_attachment: Any = None
-    cached_image_generation_response: Any = None
-    streaming_image_generation_response: Any = None
     error: Any = None
+
+    # Payloads that are read, as they came.
+    model_response: msgspec.Raw = ABSENT
+    web_search_results: msgspec.Raw = ABSENT
+    x_search_results: msgspec.Raw = ABSENT
+    card_attachment: msgspec.Raw = ABSENT
+    cached_image_generation_response: msgspec.Raw = ABSENT
+    streaming_image_generation_response: msgspec.Raw = ABSENT
 
 
 class Result(ResponseFrame, rename="camel", gc=False):
@@ -97,6 +102,23 @@ def decode_frame(data: bytes) -> Frame | None:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def decode_payload(payload: msgspec.Raw) -> Any:
+    """Decode a payload of whatever type; None where there is none."""
+    data = bytes(payload)
+    try:
+        return msgspec.json.decode(data)
+    except UnicodeDecodeError:
+        return msgspec.json.decode(data.decode("utf-8", "replace"))
+
+
+def find_response(frame: Frame) -> ResponseFrame:
+    """The innermost object of a frame, however it is wrapped."""
+    result = frame.result
+    if result is None:
+        return frame
+    return result.response or result
 
 
 def decode_damaged_frame(data: bytes) -> Frame | None:

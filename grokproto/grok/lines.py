@@ -16,17 +16,26 @@ There is a fast way and a careful way, and they agree. Nearly always a line is o
 offered to the decoder whole, which is the cheapest test there is. Where the decoder declines, or an
 object seems to end before its line does, an `ObjectScanner` finds the braces. It never looks at a
 byte twice, so a line of many megabytes in small reads costs no more than its length.
+
+Faster still are runs of tokens (`runs`), which are cut out of many lines at once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ..answer import Run
+from .runs import Mould
 
 _BLANKS = b" \t\r"
 _NOT_BLANK = re.compile(rb"[^ \t\r]")
 _BRACE_OR_QUOTE = re.compile(rb'["{}]')
 _QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
+
+_WINDOW = 16 * 1024
+"""Bytes that are cut into runs at a time: when the mould changes, the rest is cut anew."""
 
 _SSE_DATA = b"data:"
 _SSE_DONE = b"[DONE]"
@@ -126,6 +135,8 @@ class LineReader:
         take: Called with bytes that may be one JSON object; says whether they were.
         take_damaged: Called with an object that `take` has declined, whose braces match all
             the same; says whether anything could be made of it.
+        take_run: Called with each run of tokens and its mould. Whoever knows what lines of tokens
+            look like sets `mould`.
         max_line_bytes: The most that may stand between two objects, or two line feeds.
     """
 
@@ -133,11 +144,16 @@ class LineReader:
         self,
         take: Callable[[bytes], bool],
         take_damaged: Callable[[bytes], bool],
+        take_run: Callable[[Run, Mould], None],
         max_line_bytes: int,
     ) -> None:
         self._take = take
         self._take_damaged = take_damaged
+        self._take_run = take_run
         self._max_line_bytes = max_line_bytes
+        self._window = min(_WINDOW, max_line_bytes)
+        self.mould: Mould | None = None
+        """What the lines of a run look like, if one is to be expected."""
         self._pieces: list[bytes] = []
         self._size = 0
         self._scanner: ObjectScanner | None = None
@@ -152,16 +168,25 @@ class LineReader:
 
     def receive_data(self, data: bytes) -> None:
         """Take a piece of the stream; not after `overflow`."""
-        lines = data.split(b"\n")
-        rest = lines.pop()
-        if lines:
-            if self._pieces or self._scanner is not None:
-                self._end_line(lines.pop(0))
-            for line in lines:
-                if self.overflow:
-                    return
-                if line:
-                    self._read_line(line)
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._begin_line(data)
+            return
+        rest = b""
+        if end < len(data):
+            data, rest = data[:end], data[end:]
+        if self._pieces:
+            data = self._join() + data
+        elif self._scanner is not None:
+            line, _, data = data.partition(b"\n")
+            self._feed(self._scanner, line)
+            self._forget_line()
+            if self.overflow:
+                return
+        if len(data) <= self._window:
+            self._read_window(data)
+        else:
+            self._read_windows(data)
         if rest and not self.overflow:
             self._begin_line(rest)
 
@@ -178,6 +203,51 @@ class LineReader:
         self._pieces.clear()
         self._size = 0
         return line
+
+    def _read_windows(self, lines: bytes) -> None:
+        start = 0
+        while start < len(lines) and not self.overflow:
+            end = lines.rfind(b"\n", start, start + self._window) + 1
+            if end:
+                self._read_window(lines[start:end])
+            else:
+                end = lines.index(b"\n", start) + 1
+                self._read_line(lines[start : end - 1])
+            start = end
+
+    def _read_window(self, lines: bytes) -> None:
+        """A few whole lines, none too long: runs as runs, and the others one by one."""
+        mould = self.mould
+        if mould is None:
+            pieces: Sequence[Run | bytes] = (lines,)
+        else:
+            pieces = mould.cut(lines)
+            if len(pieces) == 1 and not isinstance(pieces[0], bytes):
+                self._take_run(pieces[0], mould)
+                return
+        waiting = deque((piece, mould) for piece in pieces)
+        while waiting:
+            piece, mould = waiting.popleft()
+            if isinstance(piece, bytes):
+                rest = self._read_each(piece)
+                if rest:
+                    mould = self.mould
+                    cut = (rest,) if mould is None else mould.cut(rest)
+                    waiting.extendleft((piece, mould) for piece in reversed(cut))
+            else:
+                assert mould is not None
+                self._take_run(piece, mould)
+
+    def _read_each(self, lines: bytes) -> bytes:
+        """Whole lines, one by one; give back the rest as soon as there is a new mould for it."""
+        mould = self.mould
+        each = lines.split(b"\n")
+        for index, line in enumerate(each):
+            if line:
+                self._read_line(line)
+                if self.mould is not mould:
+                    return b"\n".join(each[index + 1 :])
+        return b""
 
     def _read_line(self, line: bytes) -> None:
         """A whole line."""
@@ -201,15 +271,6 @@ class LineReader:
             self._scanner = ObjectScanner(self._max_line_bytes)
         else:
             self._scan(line)
-
-    def _end_line(self, data: bytes) -> None:
-        """The last of a line that earlier reads have begun."""
-        if self._scanner is not None:
-            self._feed(self._scanner, data)
-            self._forget_line()
-        else:
-            self._pieces.append(data)
-            self._read_line(self._join())
 
     def _scan(self, line: bytes) -> None:
         """Go the careful way, from the start of a line on."""

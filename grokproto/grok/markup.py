@@ -41,6 +41,11 @@ class MarkupStripper:
         self.marks: list[tuple[int, str]] = []
         """Of the text that `receive` gave last: where a card cited something, and its id."""
 
+    @property
+    def passes(self) -> bool:
+        """Whether text that holds no `<` is given as it comes."""
+        return not self._held and self._closing is None
+
     def receive(self, text: str) -> str:
         """Take more text; give the part that is certainly none of Grok's markup."""
         if self.marks:

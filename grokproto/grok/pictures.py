@@ -19,7 +19,10 @@ from __future__ import annotations
 import re
 from typing import Any, TypeAlias
 
+import msgspec
+
 from ..answer import Image, Preview
+from .frames import decode_payload
 
 _ASSETS = re.compile(r"https?://assets\.grok\.com/+", re.IGNORECASE)
 _PREVIEW = re.compile(r"-part-\d+/")
@@ -31,6 +34,17 @@ our memory."""
 
 
 Found: TypeAlias = Image | Preview
+
+
+class _Progress(msgspec.Struct, rename="camel", gc=False):
+    """A `streamingImageGenerationResponse` as nearly always; dozens of them make a picture."""
+
+    image_url: str = ""
+    progress: float = 0
+    moderated: bool = False
+
+
+_progress = msgspec.json.Decoder(_Progress)
 
 
 def normalize_address(address: str) -> str:
@@ -57,9 +71,18 @@ class PictureSorter:
             return []
         return self._sort(payload.get("imageUrl"), payload.get("moderated"))
 
-    def read_progress(self, payload: Any) -> list[Found]:
-        """New pictures and previews in a `streamingImageGenerationResponse` or an
-        `image_chunk`."""
+    def read_progress(self, payload: msgspec.Raw) -> list[Found]:
+        """New pictures and previews in a `streamingImageGenerationResponse`."""
+        try:
+            progress = _progress.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self.read_chunk(decode_payload(payload))  # it is not what it has been so far
+        if progress.moderated or progress.progress == _FINISHED:
+            return self._sort(progress.image_url, progress.moderated)
+        return self._sort_preview(progress.image_url)
+
+    def read_chunk(self, payload: Any) -> list[Found]:
+        """New pictures and previews in the `image_chunk` of a card, and in what looks like one."""
         if not isinstance(payload, dict):
             return []
         progress = payload.get("progress")
@@ -71,7 +94,7 @@ class PictureSorter:
         """New pictures and previews in a card."""
         if card.get("cardType") != "generated_image_card":
             return []
-        return self.read_progress(card.get("image_chunk"))
+        return self.read_chunk(card.get("image_chunk"))
 
     def read_urls(self, urls: Any) -> list[Found]:
         """New finished pictures in the final message's `generatedImageUrls`."""
@@ -80,7 +103,9 @@ class PictureSorter:
         return [picture for url in urls for picture in self._sort(url, None)]
 
     def _sort_preview(self, url: Any) -> list[Found]:
-        address = normalize_address(url) if isinstance(url, str) else ""
+        if not isinstance(url, str) or "-part-" not in url:
+            return []
+        address = normalize_address(url)
         if not _PREVIEW.search(address) or address in self._previews:
             return []
         if len(self._previews) >= MAX_PICTURES:

@@ -30,13 +30,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 from .. import answer
 from ..failures import Failure, FailureKind
-from .frames import Frame, ResponseFrame, Result, decode_damaged_frame, decode_frame
+from .frames import Frame, ResponseFrame, decode_damaged_frame, decode_frame, decode_payload
 from .frames import name_unknown_payloads as name_unknown
 from .lines import LineReader
 from .markup import MarkupStripper
 from .pictures import Found, PictureSorter
 from .refusals import read_error, read_stream_error
-from .search import read_card, read_web_results, read_x_results
+from .runs import Mould, build_mould
+from .search import list_pages, list_posts, read_card, read_pages
 
 
 class _Need(enum.Enum):
@@ -76,8 +77,10 @@ class AnswerReader:
 
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_line_bytes = max_line_bytes
-        self._lines = LineReader(self._take, self._take_damaged, max_line_bytes)
-        self._events: deque[answer.AnswerEvent] = deque()
+        self._lines = LineReader(self._take, self._take_damaged, self._take_run, max_line_bytes)
+        self._events: deque[answer.AnswerEvent | answer.Run] = deque()
+        self._misfits = 0
+        """Lines of tokens in a row that were not of the mould."""
         self._answer_markup = MarkupStripper()
         self._reasoning_markup = MarkupStripper()
         self._raw: list[str] | None = []
@@ -159,7 +162,43 @@ class AnswerReader:
 
     def next_event(self) -> answer.AnswerEvent | NeedData:
         """The next event, or `NEED_DATA`. After `Ended` or `Failed` there is never another."""
+        event = self.next_run()
+        if isinstance(event, answer.Run):
+            self._events.extendleft(reversed(event.events()))
+            return self.next_event()
+        return event
+
+    def next_run(self) -> answer.AnswerEvent | answer.Run | NeedData:
+        """As `next_event`, with one `Run` for tokens that came together; much cheaper."""
         return self._events.popleft() if self._events else NEED_DATA
+
+    # Runs of tokens
+
+    def _take_run(self, run: answer.Run, mould: Mould) -> None:
+        if self._over or self._is_other(mould.identity):
+            return
+        self._misfits = 0
+        markup = self._reasoning_markup if run.thinking else self._answer_markup
+        if not markup.passes:
+            for token in run.events():
+                if run.thinking:
+                    self._give_reasoning(token.text, is_heading=False)
+                else:
+                    self._keep_raw(token.text)
+                    self._give_text(self._answer_markup.receive(token.text))
+            return
+        if run.thinking:
+            self._line_ended = run.text.endswith("\n")
+        else:
+            self._keep_raw(run.text)
+            self._anything = True
+        self._events.append(run)
+
+    def _fit(self, line: bytes, frame: Frame, *, thinking: bool) -> None:
+        """Take note of the line of a token; those to come may be like it."""
+        self._misfits += 1
+        if self._lines.mould is None or self._misfits > 1:
+            self._lines.mould = build_mould(line, frame, thinking=thinking)
 
     # Frames
 
@@ -183,20 +222,21 @@ class AnswerReader:
         if frame.error is not None:
             self._fail(read_error(frame.error))
             return
-        result: Result | None = frame.result
+        result = frame.result
         if result is None:
             if frame.code is not None and frame.message is not None:
                 self._fail(read_error({"code": frame.code, "message": frame.message}))
                 return
             result = frame
-        response: ResponseFrame = result.response or result
+        response = result.response or result
         if self._belongs_elsewhere(response):
             return
         token = response.token
         if type(token) is str:
-            if token:
-                self._read_token(token, response)
-            self._read_payloads(response)
+            thinking = self._read_token(token, response) if token else None
+            if not self._read_payloads(response) and thinking is not None:
+                if response.is_soft_stop is not True and response.error is None:
+                    self._fit(data, frame, thinking=thinking)
         elif not self._read_payloads(response):
             self._count_unknown(data)
         if response.is_soft_stop is True:
@@ -219,21 +259,26 @@ class AnswerReader:
     def _is_other(self, identity: Any) -> bool:
         return isinstance(identity, str) and identity in self._other_answers
 
-    def _read_token(self, token: str, response: ResponseFrame) -> None:
+    def _read_token(self, token: str, response: ResponseFrame) -> bool | None:
+        """Read a token; say whether others like it are thinking, and None where that depends."""
         tag = response.message_tag
         if isinstance(tag, str) and tag in _TOOL_TAGS:
-            return
+            return None
         if (
             response.is_thinking is True
             or (isinstance(tag, str) and tag in _STEP_TAGS)
             or (response.message_step_id is not None and tag != "final")
         ):
-            text = self._reasoning_markup.receive(token)
-            if text:
-                self._events.append(answer.Reasoning(self._part(text, tag == "header")))
-        else:
-            self._keep_raw(token)
-            self._give_text(self._answer_markup.receive(token))
+            self._give_reasoning(token, is_heading=tag == "header")
+            return None if tag == "header" else True
+        self._keep_raw(token)
+        self._give_text(self._answer_markup.receive(token))
+        return False
+
+    def _give_reasoning(self, token: str, *, is_heading: bool) -> None:
+        text = self._reasoning_markup.receive(token)
+        if text:
+            self._events.append(answer.Reasoning(self._part(text, is_heading)))
 
     def _part(self, text: str, is_heading: bool) -> str:
         """Put a heading of the thinking on a line of its own; Grok leaves that to its page."""
@@ -268,33 +313,38 @@ class AnswerReader:
     def _read_payloads(self, response: ResponseFrame) -> bool:
         """Read what a frame carries beside a token; say whether it carried anything known."""
         known = False
-        if response.web_search_results is not None:
+        if response.web_search_results:
             known = True
-            self._report(answer.SearchSource.WEB, read_web_results(response.web_search_results))
-        if response.x_search_results is not None:
+            self._report(answer.SearchSource.WEB, read_pages(response.web_search_results))
+        if response.x_search_results:
             known = True
-            self._report(answer.SearchSource.X, read_x_results(response.x_search_results))
-        if response.card_attachment is not None:
+            posts = list_posts(decode_payload(response.x_search_results))
+            self._report(answer.SearchSource.X, posts)
+        if response.card_attachment:
             known = True
-            if isinstance(response.card_attachment, dict):
-                self._read_card(response.card_attachment.get("jsonData"))
-        if response.cached_image_generation_response is not None:
+            attachment = decode_payload(response.card_attachment)
+            if isinstance(attachment, dict):
+                self._read_card(attachment.get("jsonData"))
+        if response.cached_image_generation_response:
             known = True
-            self._show(self._pictures.read_cached(response.cached_image_generation_response))
-        if response.streaming_image_generation_response is not None:
+            cached = decode_payload(response.cached_image_generation_response)
+            self._show(self._pictures.read_cached(cached))
+        if response.streaming_image_generation_response:
             known = True
-            self._show(self._pictures.read_progress(response.streaming_image_generation_response))
-        if response.model_response is not None:
+            progress = response.streaming_image_generation_response
+            self._show(self._pictures.read_progress(progress))
+        if response.model_response:
             known = True
-            if isinstance(response.model_response, dict):
-                self._read_final_message(response.model_response)
+            message = decode_payload(response.model_response)
+            if isinstance(message, dict):
+                self._read_final_message(message)
         return known
 
     def _read_final_message(self, message: dict[str, Any]) -> None:
         if self._is_other(message.get("responseId")):
             return
         self._end_mark = True
-        self._report(answer.SearchSource.WEB, read_web_results(message.get("webSearchResults")))
+        self._report(answer.SearchSource.WEB, list_pages(message.get("webSearchResults")))
         text = message.get("message")
         if isinstance(text, str) and self._raw is not None:
             raw = "".join(self._raw)

@@ -7,6 +7,9 @@ Shapes, with what is read of them (fixtures `search.ndjson`, `deepsearch.ndjson`
     "xSearchResults":{"results":[{"username":"...","text":"...","postId":"..."}]}     [recorded]
     "cardAttachment":{"jsonData":"..."}, a text of JSON such as
         {"cardType":"citation_card","url":"..."}                                      [recorded]
+
+Pages come by the dozen, so they are decoded as what they become here. Where one of them has another
+shape than it had so far, all of them are looked at one by one.
 """
 
 from __future__ import annotations
@@ -16,6 +19,14 @@ from typing import Any
 import msgspec
 
 from ..answer import SearchResult
+from .frames import decode_payload
+
+
+class _Pages(msgspec.Struct):
+    results: list[SearchResult] = []
+
+
+_pages = msgspec.json.Decoder(_Pages)
 
 
 def _list_results(payload: Any) -> list[dict[str, Any]]:
@@ -29,8 +40,16 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def read_web_results(payload: Any) -> list[SearchResult]:
-    """Pages, from a frame's or a final message's `webSearchResults`; those without url are left."""
+def read_pages(payload: msgspec.Raw) -> list[SearchResult]:
+    """Pages, from a frame's `webSearchResults`; those without url are left."""
+    try:
+        return [page for page in _pages.decode(payload).results if page.url]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return list_pages(decode_payload(payload))
+
+
+def list_pages(payload: Any) -> list[SearchResult]:
+    """Pages, from a `webSearchResults` that is decoded; those without url are left."""
     return [
         SearchResult(title=_text(result.get("title")), url=url)
         for result in _list_results(payload)
@@ -38,7 +57,7 @@ def read_web_results(payload: Any) -> list[SearchResult]:
     ]
 
 
-def read_x_results(payload: Any) -> list[SearchResult]:
+def list_posts(payload: Any) -> list[SearchResult]:
     """Posts, from a frame's `xSearchResults`, with the address that a browser would open."""
     return [
         SearchResult(title=_text(result.get("text")), url=f"https://x.com/{name}/status/{post}")

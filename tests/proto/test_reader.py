@@ -246,6 +246,25 @@ def test_citations_are_bounded() -> None:
     assert len(describe(events)["citations"]) == reader_module.MAX_RESULTS  # type: ignore[arg-type]
 
 
+def test_cards_without_an_address_and_cards_that_come_again() -> None:
+    cited = build.card(cardType="citation_card", url="https://e.com/1", id="1")
+    odd = [build.card(cardType="citation_card", **more) for more in ({}, {"url": ""}, {"url": 7})]
+    events = read([build.lines(*odd, cited, cited, build.token("x"))])
+    assert [e for e in events if isinstance(e, answer.Citation)] == [
+        answer.Citation("https://e.com/1", "1")
+    ]
+
+
+def test_damage_in_a_payload_costs_no_more_than_its_spot() -> None:
+    frame = (
+        b'{"result":{"webSearchResults":{"results":[{"url":"https://e.com","title":"a\xffb"}]}}}'
+    )
+    (found, *_) = read([frame + b"\n"])
+    assert found == answer.SearchResults(
+        answer.SearchSource.WEB, (answer.SearchResult("a\ufffdb", "https://e.com"),)
+    )
+
+
 def test_pictures_are_bounded() -> None:
     drawings = [build.drawing(build.picture(n), 100) for n in range(100)]
     assert len(describe(read([build.lines(*drawings)]))["images"]) == 64  # type: ignore[arg-type]
@@ -254,7 +273,8 @@ def test_pictures_are_bounded() -> None:
 def test_repair_is_given_up_for_very_long_answers() -> None:
     text = "z" * (reader_module.MAX_REPAIR - 1)
     frames = [build.token(text), build.token("yy"), build.token("z"), build.message(text + "yyz!")]
-    assert describe(read([build.lines(*frames)]))["content"] == text + "yyz"
+    pieces = [build.lines(*frames[:2]), build.lines(*frames[2:])]
+    assert describe(read(pieces))["content"] == text + "yyz"
 
 
 def test_more_than_one_other_answer_is_bounded() -> None:
