@@ -120,6 +120,20 @@ def build_service(config: Config, pictures: PictureStore | None = None) -> Servi
     )
 
 
+def check_key(config: Config) -> None:
+    """See to it that the key is not the one that everybody knows: somebody else listens, and we
+    do not know to whom.
+
+    Raises:
+        ConfigurationError: It is.
+    """
+    if config.api_keys.is_default and not config.custom_sso:
+        raise ConfigurationError(
+            "API_KEY is the default that everybody knows, and others may reach this application; "
+            "set API_KEY to a key of your own"
+        )
+
+
 def build_pool(config: Config) -> CredentialPool:
     """The pool that a configuration asks for, still empty."""
     guests = GuestSettings(level=config.guest_concurrency) if config.guests else None

@@ -60,7 +60,7 @@ class StateHeldError(ConfigurationError):
 
 
 class Store:
-    """Records by the name of their credential.
+    """Records by the name of their credential. Threads may share it, if they take turns.
 
     Args:
         path: The file, or `MEMORY`.
@@ -79,7 +79,7 @@ class Store:
         """Why the last write failed; None when it did not."""
         self._lock: IO[bytes] | None = None
         if self.path == MEMORY:
-            self._database = sqlite3.connect(MEMORY, isolation_level=None)
+            self._database = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
             self._database.executescript(_SCHEMA)
             return
         file = Path(self.path).expanduser()
@@ -256,7 +256,9 @@ def _name_lock(file: Path) -> Path:
 def _open(file: Path) -> sqlite3.Connection:
     try:
         with _private_files():
-            database = sqlite3.connect(file, isolation_level=None, timeout=_BUSY_SECONDS)
+            database = sqlite3.connect(
+                file, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
+            )
             try:
                 _check_application(database, file)
                 database.execute("PRAGMA journal_mode = WAL")

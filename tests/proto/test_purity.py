@@ -58,6 +58,22 @@ WHATEVER_LOOP = {
 """What all hosts share: it knows no event loop."""
 LOOPS = {"trio", "anyio", "asyncio", "sniffio"}
 
+TASKS = {
+    f"transports/{name}.py"
+    for name in (
+        *("server", "connection", "sockets", "mailbox", "upstream_network", "trio_loop", "serve"),
+        *("cli", "doctor", "pictures_threads", "anyio_loop"),
+        *(f"simulator/{part}" for part in ("__init__", "__main__", "site", "stream")),
+    )
+}
+"""What runs on trio: the server, and what runs by itself."""
+THREADS = {
+    f"transports/{name}.py"
+    for name in (
+        *("threads", "upstream_threads", "drive_threads", "waiting_threads", "answer_threads"),
+    )
+}
+
 ONLY_IN = {
     "h11": {"transports/connection.py"},
     "httpcore": {

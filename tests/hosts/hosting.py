@@ -1,0 +1,170 @@
+"""Every host, with a simulated Grok behind it, for tests that look at it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import attrs
+import hypercorn.asyncio
+import hypercorn.config
+import hypercorn.trio
+import trio
+import uvicorn
+import werkzeug.serving
+
+from tests.transports.served import PATIENCE, Served, with_server
+from transports.asgi import ASGIApp
+from transports.config import Config, load_config
+from transports.pictures import PictureDesk
+from transports.scheduler import Scheduler
+from transports.serve import point_at
+from transports.server import Listening
+from transports.service import build_scheduler, build_service, open_pictures
+from transports.simulator import Simulator
+from transports.store import MEMORY, Store
+from transports.threaded import WSGIApp
+
+HOSTS = ("server", "uvicorn", "hypercorn", "werkzeug")
+"""The trio server, the ASGI application on asyncio and on trio, the WSGI application."""
+
+
+@attrs.frozen
+class Host:
+    """A server in a thread."""
+
+    run: Callable[[], object]
+    stop: Callable[[], object]
+
+
+@attrs.frozen
+class Accounts:
+    """The accounts of a host, for a look at what is left of them."""
+
+    config: Config
+    opened: list[Scheduler] = attrs.field(factory=list)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Scheduler]:
+        with Store(self.config.state_path) as store:
+            self.opened.append(build_scheduler(self.config, store))
+            yield self.opened[-1]
+
+
+def run_uvicorn(app: Any, sock: socket.socket, *, lifespan: Any = "on") -> Host:
+    """asyncio."""
+    config = uvicorn.Config(app, log_level="warning", lifespan=lifespan)
+    server = uvicorn.Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    return Host(lambda: server.run(sockets=[sock]), stop)
+
+
+def run_hypercorn(app: Any, sock: socket.socket) -> Host:
+    """trio."""
+    config = hypercorn.config.Config()
+    config.bind = [f"fd://{os.dup(sock.fileno())}"]  # it closes it
+    config.graceful_timeout = 1
+    config.errorlog = None
+    stopped = threading.Event()
+
+    async def wait() -> None:
+        await trio.to_thread.run_sync(stopped.wait, abandon_on_cancel=True)
+
+    serve = functools.partial(hypercorn.trio.serve, app, config, shutdown_trigger=wait)
+    return Host(lambda: trio.run(serve), stopped.set)
+
+
+class _Quiet(werkzeug.serving.WSGIRequestHandler):
+    def log(self, *args: Any) -> None:
+        pass
+
+
+def run_werkzeug(app: Any, sock: socket.socket) -> Host:
+    """Threads; Flask's own server."""
+    host, port = sock.getsockname()
+    server = werkzeug.serving.make_server(
+        host, port, app, threaded=True, request_handler=_Quiet, fd=sock.fileno()
+    )
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return Host(server.serve_forever, stop)
+
+
+@contextlib.contextmanager
+def running(build: Callable[[socket.socket], Host]) -> Iterator[Listening]:
+    """A host in a thread, until the block is left."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as sock:
+        host = build(sock)
+        thread = threading.Thread(target=host.run, daemon=True)
+        thread.start()
+        try:
+            yield Listening("127.0.0.1", sock.getsockname()[1])
+        finally:
+            host.stop()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def hosted(
+    kind: str, config: Config, accounts: Accounts, pictures: PictureDesk | None
+) -> Iterator[Listening]:
+    """A host of a kind."""
+    service = build_service(config, open_pictures(config) if pictures is None else None)
+    with contextlib.ExitStack() as stack:
+        if kind == "werkzeug":
+            scheduler = stack.enter_context(accounts.open())
+            app = stack.enter_context(WSGIApp(service, scheduler, pictures=pictures))
+            yield stack.enter_context(running(lambda sock: run_werkzeug(app, sock)))
+        else:
+            run = {"uvicorn": run_uvicorn, "hypercorn": run_hypercorn}[kind]
+            app = ASGIApp(service, accounts.open, pictures=pictures)
+            yield stack.enter_context(running(lambda sock: run(app, sock)))
+
+
+def with_host(
+    kind: str,
+    check: Callable[[Served], Awaitable[None]],
+    *,
+    accounts: tuple[str, ...] = ("anna", "bert", "cleo"),
+    quotas: dict[str, tuple[int, float]] | None = None,
+    pictures: PictureDesk | None = None,
+    **environment: str,
+) -> None:
+    """Run a check against a host of its own; nothing may be left of it afterwards."""
+    if kind == "server":
+        with_server(check, accounts=accounts, quotas=quotas, pictures=pictures, **environment)
+        return
+
+    async def main() -> None:
+        simulator = Simulator(quotas=quotas)
+        site = simulator.site
+        variables = {"ACQUIRE_WAIT": "0.2", "STATE": MEMORY, "QUOTA_PROBE": "false"}
+        variables.update({"IS_TEMP_GROK2": "false", "SSO": ",".join(accounts)})
+        async with trio.open_nursery() as nursery:
+            await nursery.start(simulator.run)
+            config = point_at(load_config({**variables, **environment}), simulator.base_url)
+            known = Accounts(config)
+            with hosted(kind, config, known, pictures) as listening:
+                served = Served(simulator, listening, nursery, None)  # type: ignore[arg-type]
+                with trio.fail_after(PATIENCE):
+                    await check(served)
+                    await site.wait_for(lambda: site.in_flight == 0)
+            for scheduler in known.opened:
+                for status in scheduler.pool.status(scheduler.unix_now):
+                    assert status.in_flight == 0
+            nursery.cancel_scope.cancel()
+        assert simulator.errors == []
+
+    trio.run(main)

@@ -1,0 +1,209 @@
+"""The HTTP API as an ASGI application: to mount in Starlette or FastAPI, or to run by itself.
+
+    app.mount("/grok", build_app())                            # in FastAPI
+    uvicorn --factory transports.asgi:build_app                # by itself
+    hypercorn --worker-class trio 'transports.asgi:build_app()'
+
+It wants no lifespan, and heeds one. What an exchange asks for is done as in the server; what is
+the server's business there (heads, keep-alive, connections) is that of whoever serves here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from grokproto.errors import ConfigurationError
+
+from .anyio_loop import ANYIO
+from .background import Background, OpenScheduler
+from .config import Config, load_config
+from .front import Headers
+from .http_request import (
+    BadBodyError,
+    BodyTooLargeError,
+    ClientLeftError,
+    RequestHeaders,
+    encode_http_error,
+)
+from .logs import get_logger
+from .loops import Nursery, Scope
+from .pictures import PictureDesk
+from .service import Service, build_service, check_key, open_pictures, open_scheduler
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+
+def build_app(config: Config | None = None) -> ASGIApp:
+    """The application that a configuration asks for.
+
+    Args:
+        config: The configuration; by default that of the environment and `.env`, as of the server.
+
+    Raises:
+        ConfigurationError: A value cannot be right, or the key is the one that everybody knows.
+    """
+    config = config or load_config()
+    check_key(config)
+    service = build_service(config, open_pictures(config))
+    return ASGIApp(service, lambda: open_scheduler(config))
+
+
+class ASGIApp:
+    """An ASGI 3 application.
+
+    Args:
+        service: What it serves with.
+        open_scheduler: Opens its accounts when it begins; for accounts that are open already,
+            `lambda: contextlib.nullcontext(scheduler)`.
+        pictures: Instead of what the service says of pictures.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        open_scheduler: OpenScheduler,
+        *,
+        pictures: PictureDesk | None = None,
+    ) -> None:
+        self._background = Background(service, open_scheduler, pictures=pictures)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        match scope["type"]:
+            case "http":
+                await self._serve(scope, receive, send)
+            case "lifespan":
+                await self._live(receive, send)
+            case other:
+                raise NotImplementedError(f"no {other} is spoken here")
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._background.start()
+        except ConfigurationError as exc:
+            await send({"type": "lifespan.startup.failed", "message": f"grokproto: {exc}"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._background.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        app = await self._background.start()
+        async with ANYIO.open_nursery() as nursery:
+            http = _Request(scope, receive, send, nursery, self._background.service)
+            try:
+                await app(http)
+            except ClientLeftError:
+                pass
+            except Exception as exc:
+                get_logger().error("a request failed by our own fault", exc_info=exc)
+                await http.give_up()
+            nursery.cancel_scope.cancel()
+
+
+class _Request:
+    """See `answer.Request`."""
+
+    def __init__(
+        self, scope: Message, receive: Receive, send: Send, nursery: Nursery, service: Service
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._nursery = nursery
+        self._service = service
+        self._watched: Scope | None = None
+        self._head_sent = False
+        self.method: str = scope["method"]
+        self.path = _find_path(scope)
+        self.headers = RequestHeaders(scope["headers"])
+
+    async def receive_body(self, limit: int) -> bytes:
+        length = self.headers.get("content-length")
+        if length is not None and length.isdecimal() and int(length) > limit:
+            raise BodyTooLargeError
+        body = bytearray()
+        more = True
+        while more:
+            message = await self._receive_piece()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > limit:
+                raise BodyTooLargeError
+        return bytes(body)
+
+    async def _receive_piece(self) -> Message:
+        with ANYIO.open_scope(deadline=ANYIO.current_time() + self._service.body_timeout):
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            return message
+        raise BadBodyError("The body of the request is broken: it did not come in time.")
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        framing = () if status in (204, 304) else (("content-length", str(len(body))),)
+        await self.send_response(status, (*headers, *framing))
+        await self._give({"type": "http.response.body", "body": body})
+
+    async def send_response(self, status: int, headers: Headers) -> None:
+        raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        await self._give({"type": "http.response.start", "status": status, "headers": raw})
+        self._head_sent = True
+
+    async def send_data(self, data: bytes) -> None:
+        await self._give({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end_response(self) -> None:
+        self._watched = None  # some servers call the end of a response that the client has left
+        await self._give({"type": "http.response.body", "body": b""})
+
+    async def _give(self, message: Message) -> None:
+        """Send; return when the client can take more."""
+        with ANYIO.open_scope(deadline=ANYIO.current_time() + self._service.write_timeout) as scope:
+            try:
+                await self._send(message)
+            except OSError as exc:  # how servers tell, by version 2.4 of the specification
+                raise ClientLeftError from exc
+        if scope.cancelled_caught:
+            raise ClientLeftError
+
+    def watch(self, scope: Scope) -> None:
+        self._watched = scope
+        self._nursery.start_soon(self._wait_for_end)
+
+    def unwatch(self) -> None:
+        self._watched = None
+
+    async def _wait_for_end(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._watched is not None:
+            self._watched.cancel()
+
+    async def give_up(self) -> None:
+        """Tell of a mistake of ours, if that can still be done.
+
+        Raises:
+            RuntimeError: It cannot; whoever serves breaks the connection off.
+        """
+        if self._head_sent:
+            raise RuntimeError("an answer was broken off by our own fault")
+        message = "The server has made a mistake; its log says which."
+        body = encode_http_error(message, "internal_error", "server_error")
+        await self.respond(500, (("content-type", "application/json"),), body)
+
+
+def _find_path(scope: Message) -> str:
+    """The path within this application, as it came."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if raw := scope.get("raw_path"):
+        path, root = raw.decode("latin-1"), quote(root)
+    if path.startswith(f"{root}/"):
+        path = path.removeprefix(root)
+    return path

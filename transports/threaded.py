@@ -1,0 +1,165 @@
+"""The HTTP API as a WSGI application: for Flask, gunicorn, wsgiref.
+
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/grok": build_app()})    # in Flask
+    gunicorn --threads 32 'transports.threaded:build_app()'                      # by itself
+
+One process, and a thread for each request: the accounts belong to one process. A client that
+leaves is noticed at once where the server lends us its socket (gunicorn, werkzeug), elsewhere at
+the next thing that is sent to it, a ping at the latest.
+"""
+
+from __future__ import annotations
+
+import http
+import select
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from .answer_threads import ThreadedApp, ThreadedRequest
+from .config import Config, load_config
+from .front import Head
+from .http_request import BadBodyError, BodyTooLargeError, ClientLeftError, RequestHeaders
+from .logs import get_logger
+from .pictures import PictureDesk
+from .scheduler import Scheduler
+from .service import Service, build_scheduler, build_service, check_key, open_pictures
+from .store import Store
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Any]
+
+_SOCKETS = ("gunicorn.socket", "werkzeug.socket")
+"""Where servers lend us the connection."""
+_PIECE = 64 * 1024
+
+
+def build_app(config: Config | None = None) -> WSGIApp:
+    """The application that a configuration asks for. Its state is held until the process ends.
+
+    Args:
+        config: The configuration; by default that of the environment and `.env`, as of the server.
+
+    Raises:
+        ConfigurationError: A value cannot be right, the key is the one that everybody knows, or the
+            state is held by another process.
+    """
+    config = config or load_config()
+    check_key(config)
+    service = build_service(config, open_pictures(config))
+    store = Store(config.state_path, on_error=get_logger().error)
+    return WSGIApp(service, build_scheduler(config, store))
+
+
+class WSGIApp:
+    """A WSGI application.
+
+    Args:
+        service: What it serves with.
+        scheduler: The accounts; nobody else may use it.
+        pictures: Instead of what the service says of pictures; on trio.
+    """
+
+    def __init__(
+        self, service: Service, scheduler: Scheduler, *, pictures: PictureDesk | None = None
+    ) -> None:
+        self._app = ThreadedApp(service, scheduler, pictures=pictures)
+
+    def __enter__(self) -> WSGIApp:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is kept open between requests. Nobody need do so before the process ends."""
+        self._app.close()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """See PEP 3333."""
+        head = Head(environ["REQUEST_METHOD"], _read_path(environ), _read_headers(environ))
+        request = ThreadedRequest(
+            head, lambda limit: _receive_body(environ, limit), _watch(environ)
+        )
+        try:
+            reply = self._app.answer(request)
+        except ClientLeftError:
+            start_response("499 Client Closed Request", [])  # nobody reads it
+            return ()
+        start_response(f"{reply.status} {_tell(reply.status)}", list(reply.headers))
+        return reply
+
+
+def _tell(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def _read_path(environ: Environ) -> str:
+    """The path within this application. It comes decoded, and is wanted as it was sent."""
+    return quote(environ.get("PATH_INFO", "").encode("latin-1"), safe="/!$&'()*+,;=:@~-._") or "/"
+
+
+def _read_headers(environ: Environ) -> RequestHeaders:
+    fields = {
+        name.removeprefix("HTTP_"): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or (name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value)
+    }
+    return RequestHeaders(
+        (name.replace("_", "-").encode("ascii"), value.encode("latin-1"))
+        for name, value in fields.items()
+    )
+
+
+def _receive_body(environ: Environ, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        BodyTooLargeError: It is longer than `limit` bytes.
+        BadBodyError: It is shorter than its length says, or the server could not read it.
+    """
+    length = environ.get("CONTENT_LENGTH") or None
+    if length is None and not environ.get("wsgi.input_terminated"):
+        return b""
+    left = None if length is None else int(length)
+    if left is not None and left > limit:
+        raise BodyTooLargeError
+    body = bytearray()
+    while left is None or left > 0:
+        try:
+            piece = environ["wsgi.input"].read(_PIECE if left is None else min(left, _PIECE))
+        except (OSError, ValueError) as exc:
+            raise BadBodyError("The body of the request is broken: it did not come whole.") from exc
+        if not piece:
+            break
+        body += piece
+        left = None if left is None else left - len(piece)
+        if len(body) > limit:
+            raise BodyTooLargeError
+    if left:
+        raise BadBodyError("The body of the request is broken: it did not come whole.")
+    return bytes(body)
+
+
+def _watch(environ: Environ) -> Callable[[], bool] | None:
+    """How to see that the client has left, if the server lends us its socket."""
+    for name in _SOCKETS:
+        if isinstance(connection := environ.get(name), socket.socket):
+            return lambda: _has_ended(connection)
+    return None
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether the far end of a connection has ended it. What it has sent since is left alone."""
+    try:
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        return bool(poll.poll(0)) and not connection.recv(1, socket.MSG_PEEK)
+    except (BlockingIOError, ValueError):
+        return False
+    except OSError:
+        return True

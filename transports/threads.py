@@ -1,0 +1,120 @@
+"""Waiting in threads: for whatever comes first, and no longer than until somebody interrupts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_LOOK = 0.2
+"""Seconds between two looks whether the client is still there, where nobody would tell."""
+
+
+class InterruptedWaitError(Exception):
+    """Nobody wants what was waited for any more."""
+
+
+class News:
+    """Where one thread waits; others ring when there is something to see.
+
+    Args:
+        has_left: Looks whether the client has left, where that can be seen.
+    """
+
+    def __init__(self, has_left: Callable[[], bool] | None = None) -> None:
+        self.condition = threading.Condition()
+        self._has_left = has_left
+        self._longest = threading.TIMEOUT_MAX if has_left is None else _LOOK
+        self._interrupted = False
+
+    def wait_for(self, look: Callable[[], T | None], deadline: float) -> T | None:
+        """What `look` gives, as soon as that is something; None at the deadline.
+
+        Args:
+            look: Is called with the condition held, after every ring.
+            deadline: `time.monotonic()`, seconds.
+
+        Raises:
+            InterruptedWaitError: Somebody has interrupted it, or the client has left.
+        """
+        with self.condition:
+            while True:
+                if self._interrupted:
+                    raise InterruptedWaitError
+                found = look()
+                if found is not None:
+                    return found
+                if self.interrupted:
+                    raise InterruptedWaitError
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                self.condition.wait(min(left, self._longest))
+
+    @property
+    def interrupted(self) -> bool:
+        """Somebody has interrupted the waiting, or the client has left."""
+        return self._interrupted or (self._has_left is not None and self._has_left())
+
+    def ring(self) -> None:
+        """There is something to see."""
+        with self.condition:
+            self.condition.notify_all()
+
+    def interrupt(self) -> None:
+        """End the waiting, now or whenever it begins."""
+        with self.condition:
+            self._interrupted = True
+            self.condition.notify_all()
+
+
+class Handover(Generic[T]):
+    """Room for one thing, between threads that put and the one that waits.
+
+    Args:
+        news: Where the thread waits that takes.
+    """
+
+    def __init__(self, news: News) -> None:
+        self._news = news
+        self._content: T | None = None
+        self._closed = False
+
+    def put(self, thing: T) -> None:
+        """Put something in, as soon as there is room.
+
+        Raises:
+            InterruptedWaitError: Nobody will take it.
+        """
+        condition = self._news.condition
+        with condition:
+            while self._content is not None and not self._closed:
+                condition.wait()
+            if self._closed:
+                raise InterruptedWaitError
+            self._content = thing
+            condition.notify_all()
+
+    def take(self, deadline: float) -> T | None:
+        """What is there, or comes before `deadline`; see `News.wait_for`."""
+        return self._news.wait_for(self._look, deadline)
+
+    def _look(self) -> T | None:
+        found, self._content = self._content, None
+        if found is not None:
+            self._news.condition.notify_all()
+        return found
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing will be taken any more."""
+        return self._closed
+
+    def close(self) -> None:
+        """Nothing will be taken any more."""
+        with self._news.condition:
+            self._closed = True
+            self._news.condition.notify_all()
