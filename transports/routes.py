@@ -305,7 +305,8 @@ def _list_methods(route: Route) -> list[str]:
 
 def _refuse_key(key: str) -> InvalidRequestError:
     message = (
-        "The API key is not one of this server's; ask its operator for one."
+        # Clients know what is wrong by OpenAI's first words.
+        "Incorrect API key provided: it is not one of this server's; ask its operator for one."
         if key
         else "There is no API key; send it as 'Authorization: Bearer KEY'."
     )

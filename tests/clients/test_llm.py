@@ -54,6 +54,7 @@ def test_error(stand: Stand, model: llm.Model) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("stand", [1], ids=["bytes"], indirect=True)
 def test_guide(stand: Stand, settings: Path) -> None:
     command = read_snippet("llm", "sh", stand)
     with offline_environment(settings) as environment:

@@ -138,7 +138,8 @@ def test_answer_in_given_words() -> None:
         for given in ("\nASSISTANT: A\nUSER: go on", "\nASSISTANT: A\nUSER: x\nASSISTANT: B"):
             assert understand(await client.ask(wish + given))["content"] == "B"
         simulator.site.style = Style(text="always this")
-        assert understand(await client.ask(wish))["content"] == "always this"
+        assert understand(await client.ask("hi"))["content"] == "always this"
+        assert understand(await client.ask("[[say:not:say]]"))["content"] == "not"
 
     with_simulator(check)
 

@@ -56,7 +56,7 @@ class Style:
     soft_stop: bool = True
     """The answer has a soft stop and a last message."""
     text: str | None = None
-    """The answer, whatever the question is."""
+    """The answer, where the question does not say what it shall be."""
 
 
 _SAY = re.compile(r"\[\[say:(.*?):say\]\]", re.DOTALL)
@@ -99,7 +99,8 @@ class AnswerBuilder:
         self._other = f"00000000-0000-4000-9004-{identity:012d}"
         message = str(payload.get("message", ""))
         self._question = read_question(message)
-        self._wish = read_wish(message) if style.text is None else style.text
+        wish = read_wish(message)
+        self._text = style.text if wish is None else wish
         overrides = payload.get("toolOverrides")
         tools: JSON = overrides if isinstance(overrides, dict) else {}
         self.draws = tools.get("imageGen") is True
@@ -210,8 +211,8 @@ class AnswerBuilder:
                     for index in range(len(self._paths))
                 ]
             return tokens
-        if self._wish is not None:
-            return _WORD.findall(self._wish)
+        if self._text is not None:
+            return _WORD.findall(self._text)
         words = itertools.islice(itertools.cycle(_WORDS), self._style.tokens)
         quoted = [f"{word} " for word in self._question[:200].split()]
         tokens = ["You ", "asked: ", *quoted, "— ", *(f"{word} " for word in words)]

@@ -1,0 +1,1 @@
+"""Programs that heavy clients run; they import nothing of the project's."""
