@@ -8,14 +8,14 @@ tells it nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 
 from .answer import App
 from .anyio_loop import ANYIO, current_loop, start_in_background
 from .drive import Drives
 from .logs import get_logger
-from .loops import Bell, Scope
+from .loops import Bell, Nursery, Scope
 from .pictures import PictureDesk
 from .scheduler import Scheduler
 from .service import Service
@@ -70,6 +70,16 @@ class Background:
             raise RuntimeError("the event loop is ending")
         return run.app
 
+    def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Start a task that may outlive the one that starts it. The application must run.
+
+        Args:
+            function: Must let no exception out.
+        """
+        assert self._run is not None
+        assert self._run.nursery is not None
+        self._run.nursery.start_soon(function)
+
     async def stop(self) -> None:
         """Let exchanges that are under way tell their clients that the host ends, and end."""
         if self._run is not None:
@@ -89,6 +99,7 @@ class _Run:
         self._scope: Scope = ANYIO.open_scope()
         self.loop = current_loop()
         self.app: App | None = None
+        self.nursery: Nursery | None = None
         self.begun = ANYIO.make_bell()
         self.failed: Exception | None = None
         """Why it did not begin."""
@@ -134,7 +145,7 @@ class _Run:
         async with ANYIO.open_nursery() as nursery:
             if service.fetches_guests:
                 nursery.start_soon(waiting.run_guests, upstream, service.settings)
-            self.app = app
+            self.app, self.nursery = app, nursery
             await upstream.run(task_status=_Begun(self.begun))
 
 

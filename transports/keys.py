@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Protocol
 
 import attrs
 
@@ -13,6 +14,22 @@ from .variables import BadValueError
 
 DEFAULT_API_KEY = "sk-123456789"
 """The key of those who set none. Everybody knows it."""
+
+
+class Keys(Protocol):
+    """Which keys are good."""
+
+    def accept(self, key: str) -> bool:
+        """Whether `key` is one of them; empty where a request gives none."""
+        ...
+
+
+class AnyKey:
+    """All of them, and none too."""
+
+    def accept(self, _: str) -> bool:
+        """See `Keys`."""
+        return True
 
 
 @attrs.frozen

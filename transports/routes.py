@@ -32,7 +32,7 @@ from .front import (
     Steps,
     refuse,
 )
-from .keys import ApiKeys
+from .keys import Keys
 from .orders import Action, Order
 
 _PREFLIGHT_AGE = "86400"
@@ -67,7 +67,7 @@ class Front:
     def __init__(
         self,
         *,
-        keys: ApiKeys | None,
+        keys: Keys | None,
         models: ModelTable,
         settings: Settings,
         max_body_bytes: int,

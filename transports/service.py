@@ -22,7 +22,7 @@ from grokproto.secret import Secret
 from grokproto.settings import ImageMode, Settings
 
 from .config import Config
-from .keys import ApiKeys
+from .keys import Keys
 from .logs import get_logger
 from .loops import Loop
 from .picture_store import LocalPictures, PictureStore, open_store
@@ -39,7 +39,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 class Service:
     """Everything that is decided beforehand, but for the accounts. Times are in seconds."""
 
-    keys: ApiKeys | None
+    keys: Keys | None
     """Which keys are good; None where each request's key is the cookie it is made with."""
     settings: Settings = attrs.field(factory=Settings)
     models: ModelTable = attrs.field(factory=ModelTable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import queue
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -168,3 +169,61 @@ def with_host(
         assert simulator.errors == []
 
     trio.run(main)
+
+
+# For hosts and clients that want the test's thread for themselves
+
+
+class Grok:
+    """A simulated Grok in a thread.
+
+    Args:
+        simulator: It.
+    """
+
+    def __init__(self) -> None:
+        self.simulator = Simulator()
+        self._started = threading.Event()
+        self._scope = trio.CancelScope()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._thread = threading.Thread(target=trio.run, args=(self._run,), daemon=True)
+
+    def __enter__(self) -> Grok:
+        self._thread.start()
+        assert self._started.wait(PATIENCE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.call(self._scope.cancel)
+        self._thread.join(PATIENCE)
+        assert self.simulator.errors == []
+
+    async def _run(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.simulator.run)
+                self._started.set()
+                await trio.sleep_forever()
+
+    def call(self, work: Callable[[], Any]) -> Any:
+        """Do something in its thread."""
+        assert self._token is not None
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._token.run_sync_soon(lambda: done.put(work()))
+        return done.get(timeout=PATIENCE)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+        """Wait until something holds that depends on its counters."""
+
+        async def wait() -> None:
+            with trio.fail_after(seconds):
+                await self.simulator.site.wait_for(condition)
+
+        trio.from_thread.run(wait, trio_token=self._token)
+
+    def configure(self, **environment: str) -> Config:
+        """A configuration that leads to it."""
+        variables = {"STATE": MEMORY, "QUOTA_PROBE": "false", "IS_TEMP_GROK2": "false"}
+        variables.update({"SSO": "anna,bert,cleo", "API_KEY": "a-key"})
+        return point_at(load_config({**variables, **environment}), self.simulator.base_url)

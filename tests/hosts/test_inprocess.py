@@ -1,0 +1,270 @@
+"""`transports.inprocess`: OpenAI's SDK, and httpx, without a port."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import openai
+import pytest
+import trio
+
+from grokproto.errors import ConfigurationError
+from tests.hosts.hosting import Grok
+from transports.config import Config
+from transports.inprocess import build_async_transport, build_transport
+from transports.simulator import Delivery, FaultKind, Style
+
+ASK: Any = [{"role": "user", "content": "Name a colour."}]
+URL = "http://grok/v1"
+LIBRARIES = [httpx, httpx2]
+LOOPS: dict[str, Callable[[Any], Any]] = {
+    "asyncio": lambda main: asyncio.run(main()),
+    "trio": trio.run,
+}
+
+# The SDK leaves generators of its own to the garbage collector, which trio complains of.
+leaves_generators = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+both_libraries = pytest.mark.parametrize("library", LIBRARIES, ids=["httpx", "httpx2"])
+both_loops = pytest.mark.parametrize("run", LOOPS.values(), ids=LOOPS)
+
+
+@pytest.fixture
+def grok() -> Iterator[Grok]:
+    with Grok() as grok:
+        yield grok
+
+
+def open_client(config: Config, library: Any = httpx2, **options: Any) -> openai.OpenAI:
+    """The SDK, without a port."""
+    http = library.Client(transport=build_transport(config))
+    return openai.OpenAI(
+        base_url=URL, api_key="-", http_client=http, **{"max_retries": 0, **options}
+    )
+
+
+def open_async_client(config: Config, library: Any = httpx2, **options: Any) -> openai.AsyncOpenAI:
+    """The SDK, without a port."""
+    http = library.AsyncClient(transport=build_async_transport(config))
+    return openai.AsyncOpenAI(
+        base_url=URL, api_key="-", http_client=http, **{"max_retries": 0, **options}
+    )
+
+
+# Threads
+
+
+@both_libraries
+def test_whole_and_stream(grok: Grok, library: Any) -> None:
+    with open_client(grok.configure(), library) as client:
+        assert client.models.list().data[0].id == "grok-2"
+        whole = client.chat.completions.create(model="grok-3", messages=ASK)
+        text = whole.choices[0].message.content
+        assert text is not None
+        assert "Name a colour." in text
+        stream = client.chat.completions.create(model="grok-3", messages=ASK, stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == text
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="gpt-1", messages=ASK)
+
+
+def test_stream_comes_as_it_is_made_and_may_be_left(grok: Grok) -> None:
+    grok.simulator.site.style = Style(tokens=100_000)
+    grok.simulator.site.delivery = Delivery(pace=0.001)
+    with open_client(grok.configure()) as client:
+        with client.chat.completions.create(model="grok-3", messages=ASK, stream=True) as stream:
+            next(iter(stream))
+            assert grok.call(lambda: grok.simulator.site.in_flight) == 1
+        grok.wait_for(lambda: grok.simulator.site.in_flight == 0, 0.5)
+        assert grok.simulator.site.cancelled == 1
+
+
+def test_time_that_a_client_waits(grok: Grok) -> None:
+    with open_client(grok.configure(), timeout=0.2) as client:
+        ask: Any = functools.partial(client.chat.completions.create, model="grok-3", messages=ASK)
+        for stream in (False, True):
+            for kind in (FaultKind.STALL_BEFORE_HEAD, FaultKind.STALL):
+                grok.call(lambda kind=kind: grok.simulator.site.faults.order(kind))
+                with pytest.raises((openai.APITimeoutError, httpx2.ReadTimeout)):
+                    list(ask(stream=stream))
+                grok.wait_for(lambda: grok.simulator.site.in_flight == 0, 1)
+
+
+def test_retries_of_the_sdk(grok: Grok) -> None:
+    config = grok.configure(MAX_ATTEMPTS="1")
+    grok.simulator.site.faults.order(FaultKind.OVERLOADED)
+    with open_client(config, max_retries=2) as client:
+        answer = client.chat.completions.create(model="grok-3", messages=ASK, n=1)
+        assert answer.choices[0].finish_reason == "stop"
+
+
+def test_state_is_held_until_it_is_closed(grok: Grok, tmp_path: Any) -> None:
+    config = grok.configure(STATE=str(tmp_path / "state"))
+    with open_client(config) as client:
+        client.models.list()
+        with pytest.raises(ConfigurationError, match="is held by another server"):
+            build_transport(config)
+    with open_client(config) as client:
+        client.models.list()
+
+
+@both_libraries
+def test_plain_requests(grok: Grok, library: Any) -> None:
+    with library.Client(transport=build_transport(grok.configure())) as client:
+        head = client.head(f"{URL}/models")
+        assert (head.status_code, head.content) == (200, b"")
+        assert int(head.headers["content-length"]) > 100
+        assert client.options(f"{URL}/models").status_code == 204
+        assert client.get("http://grok/nowhere").json()["error"]["code"] == "not_found"
+        assert client.get(f"{URL}/models/grok-3?a=b").json()["id"] == "grok-3"
+        answer = client.post(f"{URL}/chat/completions", content=b"{")
+        assert answer.status_code == 400
+
+
+def test_own_cookies(grok: Grok) -> None:
+    with open_client(grok.configure(IS_CUSTOM_SSO="true")) as client:
+        client.with_options(api_key="dora").chat.completions.create(model="grok-3", messages=ASK)
+    assert grok.simulator.site.received[-1].account == "dora"
+
+
+# Tasks
+
+
+def run_async(
+    run: Callable[[Any], Any],
+    grok: Grok,
+    check: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, None]],
+    library: Any = httpx2,
+    **options: Any,
+) -> None:
+    """Run a check with a client of its own."""
+    environment = options.pop("environment", {})
+
+    async def main() -> None:
+        async with open_async_client(grok.configure(**environment), library, **options) as client:
+            await check(client)
+
+    run(main)
+
+
+@both_loops
+@both_libraries
+@leaves_generators
+def test_async_whole_and_stream(grok: Grok, library: Any, run: Any) -> None:
+    async def check(client: openai.AsyncOpenAI) -> None:
+        whole = await client.chat.completions.create(model="grok-3", messages=ASK)
+        stream = await client.chat.completions.create(model="grok-3", messages=ASK, stream=True)
+        text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+        assert text == whole.choices[0].message.content
+        with pytest.raises(openai.NotFoundError):
+            await client.chat.completions.create(model="gpt-1", messages=ASK)
+
+    run_async(run, grok, check, library)
+
+
+@both_loops
+@leaves_generators
+def test_async_stream_that_is_left(grok: Grok, run: Any) -> None:
+    grok.simulator.site.style = Style(tokens=100_000)
+    grok.simulator.site.delivery = Delivery(pace=0.001)
+
+    async def check(client: openai.AsyncOpenAI) -> None:
+        stream = await client.chat.completions.create(model="grok-3", messages=ASK, stream=True)
+        async with stream:
+            await anext(aiter(stream))
+            assert grok.simulator.site.in_flight == 1
+        await wait_for_none(grok)
+        assert grok.simulator.site.cancelled == 1
+
+    run_async(run, grok, check)
+
+
+async def wait_for_none(grok: Grok) -> None:
+    """Wait until Grok is asked nothing, half a second at the most."""
+    with anyio.fail_after(0.5):
+        while grok.simulator.site.in_flight:
+            await anyio.sleep(0.01)
+
+
+@both_loops
+def test_async_request_that_is_cancelled(grok: Grok, run: Any) -> None:
+    async def check(client: openai.AsyncOpenAI) -> None:
+        for kind in (FaultKind.STALL_BEFORE_HEAD, FaultKind.STALL):
+            grok.call(lambda kind=kind: grok.simulator.site.faults.order(kind))
+            with anyio.move_on_after(0.2):
+                await client.chat.completions.create(model="grok-3", messages=ASK)
+            await wait_for_none(grok)
+
+    run_async(run, grok, check)
+
+
+@both_loops
+def test_async_time_that_a_client_waits(grok: Grok, run: Any) -> None:
+    async def check(client: openai.AsyncOpenAI) -> None:
+        async def ask() -> list[Any]:
+            stream = await client.chat.completions.create(model="grok-3", messages=ASK, stream=True)
+            return [chunk async for chunk in stream]
+
+        for kind in (FaultKind.STALL_BEFORE_HEAD, FaultKind.STALL):
+            grok.call(lambda kind=kind: grok.simulator.site.faults.order(kind))
+            with pytest.raises((openai.APITimeoutError, httpx2.ReadTimeout)):
+                await ask()
+            await wait_for_none(grok)
+
+    run_async(run, grok, check, timeout=0.2)
+
+
+@both_loops
+def test_async_many_at_once(grok: Grok, run: Any) -> None:
+    grok.simulator.site.delivery = Delivery(pace=0.002)
+
+    async def check(client: openai.AsyncOpenAI) -> None:
+        async def ask(number: int) -> None:
+            messages: Any = [{"role": "user", "content": f"Number {number}."}]
+            answer = await client.chat.completions.create(model="grok-3", messages=messages)
+            assert f"Number {number}." in (answer.choices[0].message.content or "")
+
+        async with anyio.create_task_group() as group:
+            for number in range(10):
+                group.start_soon(ask, number)
+        assert grok.simulator.site.most_in_flight == 10
+
+    run_async(run, grok, check)
+
+
+def test_async_one_event_loop_after_the_other(grok: Grok, tmp_path: Any) -> None:
+    config = grok.configure(STATE=str(tmp_path / "state"))
+    transport = build_async_transport(config)
+
+    async def ask() -> None:
+        client = httpx.AsyncClient(transport=transport)
+        assert (await client.get(f"{URL}/models")).status_code == 200
+
+    asyncio.run(ask())
+    asyncio.run(ask())
+    trio.run(ask)
+
+    async def two() -> None:
+        await ask()
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await asyncio.to_thread(asyncio.run, ask())
+
+    asyncio.run(two())
+
+
+def test_async_state_that_is_held(grok: Grok, tmp_path: Any) -> None:
+    config = grok.configure(STATE=str(tmp_path / "state"))
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=build_async_transport(config)) as client:
+            for _ in range(2):
+                with pytest.raises(ConfigurationError, match="is held by another server"):
+                    await client.get(f"{URL}/models")
+
+    with open_client(config):
+        asyncio.run(main())
