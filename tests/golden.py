@@ -55,6 +55,8 @@ KINDS: dict[str, Kind] = {
     "length.sse": _chat("plain.ndjson", max_tokens=3, **_USAGE),
     "two_choices.sse": _chat("plain.ndjson", n=2, **_USAGE),
     "two_choices.json": _chat("plain.ndjson", n=2, stream=False),
+    "two_choices_sources.sse": _chat("search.ndjson", n=2, search_results="list"),
+    "two_choices_sources.json": _chat("search.ndjson", n=2, search_results="list", stream=False),
     "moderated.sse": _chat("image_all_moderated.ndjson"),
     "broken_off.sse": Kind("plain.ndjson", chat_body(stream=True), cut_off=True),
     "limit_in_the_middle.sse": _chat("error_fatal_limit.ndjson"),

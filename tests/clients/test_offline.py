@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from .offline import offline_environment, stay_offline
+from .webdriver import open_browser
 
 ELSEWHERE = "192.0.2.1"  # set aside for documentation: nobody's
 
@@ -50,6 +51,34 @@ def test_python(tmp_path: Path) -> None:
 def test_program_that_goes_by_the_proxy(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"GET http://api\.openai\.com/"):
         run(tmp_path, "curl", "-s", "--max-time", "5", "http://api.openai.com/")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("code", "stranger"),
+    [
+        ("fetch('http://api.openai.com/').catch(() => {})", r"api\.openai\.com"),
+        (f"try {{ require('net').connect(9, '{ELSEWHERE}') }} catch {{}}", ELSEWHERE),
+        ("try { require('dns').promises.lookup('openai.com') } catch {}", r"openai\.com"),
+    ],
+)
+def test_node(tmp_path: Path, code: str, stranger: str) -> None:
+    with pytest.raises(AssertionError, match=stranger):
+        run(tmp_path, "node", "-e", code)
+
+
+def show_stranger(directory: Path) -> None:
+    """A page that asks for what is elsewhere."""
+    page = "<script>fetch('http://api.openai.com').catch(() => document.title = 'done')</script>"
+    with open_browser(directory) as browser:
+        browser.open(f"data:text/html,{page}")
+        browser.wait_for_title("done")
+
+
+@pytest.mark.heavy
+def test_browser(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"(GET http://|CONNECT )api\.openai\.com"):
+        show_stranger(tmp_path)
 
 
 def test_program_that_stays_here(tmp_path: Path) -> None:

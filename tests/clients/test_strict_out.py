@@ -27,7 +27,7 @@ from .public_schema import check_public
 EXTRAS = {
     "ChatCompletion": {"citations", "search_results"},
     "ChatCompletionChunk": {"citations", "search_results"},
-    "Choice": set(),
+    "Choice": {"citations", "search_results"},
     "ChoiceDelta": {"reasoning_content", "annotations"},
     "ChatCompletionMessage": {"reasoning_content"},
 }

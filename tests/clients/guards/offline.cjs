@@ -22,10 +22,12 @@ net.Socket.prototype.connect = function (...args) {
   return connect.apply(this, args)
 }
 
-for (const name of ['lookup', 'resolve', 'resolve4', 'resolve6']) {
-  const original = dns[name]
-  dns[name] = function (host, ...rest) {
-    check(host)
-    return original.call(this, host, ...rest)
+for (const module of [dns, dns.promises]) {
+  for (const name of ['lookup', 'resolve', 'resolve4', 'resolve6']) {
+    const original = module[name]
+    module[name] = function (host, ...rest) {
+      check(host)
+      return original.call(this, host, ...rest)
+    }
   }
 }
