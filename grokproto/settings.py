@@ -133,6 +133,9 @@ class Settings:
     idle_timeout: float = 60.0
     """For the next bytes of any upstream body."""
 
+    total_timeout: float = 3600.0
+    """For a whole upstream response, from the request to its end: one that drips has no other."""
+
     ping_interval: float = 15.0
     """A streaming client hears a comment after this much silence."""
 

@@ -189,6 +189,9 @@ class Config:
     idle_timeout: float = declare(
         "UPSTREAM_IDLE_TIMEOUT", "60", read_seconds(0.1), "For the next word of Grok's"
     )
+    total_timeout: float = declare(
+        "UPSTREAM_TOTAL_TIMEOUT", "3600", read_seconds(0.1), "For a whole answer of Grok's"
+    )
     ping_interval: float = declare(
         "PING_INTERVAL", "15", read_seconds(0.1), "Silence after which a stream gets a comment"
     )
@@ -274,6 +277,7 @@ class Config:
             quota_probe=self.quota_probe,
             first_byte_timeout=self.first_byte_timeout,
             idle_timeout=self.idle_timeout,
+            total_timeout=self.total_timeout,
             ping_interval=self.ping_interval,
             max_line_bytes=self.max_line_bytes,
             max_answer_bytes=self.max_answer_bytes,

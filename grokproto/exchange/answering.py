@@ -108,7 +108,8 @@ class Answering:
             self.failure = ended
             yield from self._holdings.close()
             retry = POLICIES[ended.kind].retry
-            faults += retry is Retry.ONCE
+            if retry is Retry.ONCE:
+                faults += 2 if self._attempt.repeated else 1
             yield from self._give_back(ended, lease)
             if (
                 self._reply.content_sent

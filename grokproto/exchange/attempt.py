@@ -88,6 +88,8 @@ class Attempt:
         self.rendering = Rendering(plan.request, settings, encoder.encode, encoder.encode_run)
         drawing = plan.request.drawing
         self._previews_left = 0 if drawing is None else drawing.previews
+        self.repeated = False
+        """A call that failed was made again here: a fault of nobody's has had its second try."""
 
     def run(self) -> Steps[answer.EndReason | Failure]:
         """Ask, and pass the answer on; end neither the reply nor the lease."""
@@ -168,6 +170,7 @@ class Attempt:
         request = calls.build_upload(self._settings, self._lease, self._request_id, file)
         whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
         if not isinstance(whole, Failure) and whole.status == 404:
+            self.repeated = True
             request = calls.build_upload(
                 self._settings, self._lease, self._request_id, file, rpc=True
             )
@@ -196,15 +199,15 @@ class Attempt:
     def _read_answer(self) -> Steps[answer.EndReason | Failure]:
         reader = AnswerReader(max_line_bytes=self._settings.max_line_bytes)
         room = self._settings.max_answer_bytes
-        holdings, reply = self._holdings, self._reply
+        holdings, reply, upstream = self._holdings, self._reply, self._upstream
         while True:
             # Once for each read: no generator is made on the way of a token.
             patience = LINGER if reader.end_seen else self._settings.idle_timeout
-            deadline = holdings.now + patience
+            deadline = min(holdings.now + patience, upstream.ends)
             event = yield ReceiveData(min(deadline, reply.next_ping))
             failure: Failure | None = None
             if type(event) is not DataReceived:
-                event = yield from self._upstream.settle(event, patience, deadline)
+                event = yield from upstream.settle(event, patience, deadline)
             if type(event) is DataReceived:
                 reader.receive_data(event.data if len(event.data) <= room else event.data[:room])
                 room -= len(event.data)
@@ -287,6 +290,7 @@ class Attempt:
             else:
                 return whole.body
         assert failure is not None
+        self.repeated = True
         return attrs.evolve(
             failure, message=f"The picture was made but could not be fetched: {failure.message}"
         )

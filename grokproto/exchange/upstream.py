@@ -34,11 +34,15 @@ class Upstream:
         self._settings = settings
         self._holdings = holdings
         self._reply = reply
+        self.ends = 0.0
+        """When the response that is open must be over; host clock."""
 
     def open(self, request: UpstreamRequest) -> Steps[ResponseReceived | Failure]:
         """Send a request and wait for the head of its response."""
-        timeout = self._settings.first_byte_timeout
+        total = self._settings.total_timeout
+        timeout = min(self._settings.first_byte_timeout, total)
         deadline = self._holdings.now + timeout
+        self.ends = self._holdings.now + total
         self._holdings.request_open = True
         event = yield SendRequest(request, min(deadline, self._reply.next_ping))
         while type(event) is TimedOut:
@@ -59,7 +63,7 @@ class Upstream:
         Args:
             timeout: Seconds of silence that are too many.
         """
-        deadline = self._holdings.now + timeout
+        deadline = min(self._holdings.now + timeout, self.ends)
         event = yield ReceiveData(min(deadline, self._reply.next_ping))
         return (yield from self.settle(event, timeout, deadline))
 
@@ -70,6 +74,9 @@ class Upstream:
         while type(event) is TimedOut:
             if self._holdings.now >= deadline:
                 yield from self._holdings.close()
+                if deadline >= self.ends:
+                    total = self._settings.total_timeout
+                    return _timed_out(f"Grok's answer did not end within {total:g} seconds")
                 return _timed_out(f"Grok's answer stood still for {timeout:g} seconds")
             yield from self._reply.ping()
             event = yield ReceiveData(min(deadline, self._reply.next_ping))

@@ -506,6 +506,17 @@ def test_pictures_that_cannot_be_fetched(response: Response, code: str) -> None:
     assert host.released == [("a", Outcome.SERVED)]
 
 
+def test_call_that_was_made_twice_is_not_made_again() -> None:
+    """A fault of nobody's costs two calls, wherever in an attempt it is."""
+    host = FakeHost(by_path(conversations=answered("image_streaming.ndjson"), assets=Response(500)))
+    host.run(make_exchange(chat_body("grok-3-imageGen")))
+    assert (host.status, host.json["error"]["code"]) == (502, "upstream")
+    assert len(host.requests) == 3
+    host = FakeHost(by_path(upload_file=Response(404), api=Response(404)))
+    host.run(make_exchange(chat_body_with_picture()))
+    assert (host.status, len(host.requests)) == (502, 2)
+
+
 def test_picture_is_fetched_at_the_second_try() -> None:
     tries = iter((Response(503), Response(pieces=[PNG]), Response(pieces=[PNG])))
     host = drawn(Settings(), assets=lambda: next(tries))

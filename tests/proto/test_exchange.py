@@ -300,6 +300,27 @@ def test_no_head_in_time() -> None:
     book >> DONE << (lambda command: command.status == 504)
 
 
+def test_answer_that_drips_for_ever() -> None:
+    settings = Settings(ping_interval=15, idle_timeout=40, total_timeout=60)
+    book = started(settings=settings) << c.ReceiveData(15.0)
+    book.at(10) >> TOKEN << c.SendResponse >> DONE << c.SendData >> DONE << c.ReceiveData(25.0)
+    for now in (20, 30, 40, 50):
+        book.at(now) >> TOKEN << c.SendData >> DONE << c.ReceiveData(min(60.0, now + 15))
+    book.at(60) >> e.TimedOut() << c.CloseRequest() >> DONE
+    book << (lambda command: command.outcome is Outcome.SERVED)
+    book >> DONE << (lambda command: b"did not end within 60 seconds" in command.data)
+
+
+def test_other_answers_that_drip_for_ever() -> None:
+    settings = Settings(idle_timeout=40, total_timeout=60)
+    book = Playbook(make_exchange(chat_body(), settings)) >> e.Start() << c.AcquireCredential
+    book >> e.CredentialAcquired(make_lease()) << (lambda command: command.deadline == 60)
+    book.at(50) >> e.ResponseReceived(500, OK) << c.ReceiveData(60.0)
+    book.at(59) >> e.DataReceived(b"x") << c.ReceiveData(60.0)
+    book.at(60) >> e.TimedOut() << c.CloseRequest() >> DONE << c.ReleaseCredential
+    book >> DONE << c.AcquireCredential  # the status says enough
+
+
 def test_early_timeout_is_waited_out() -> None:
     book = started() << c.ReceiveData(15.0)
     book.at(3) >> e.TimedOut() << c.ReceiveData(15.0)
