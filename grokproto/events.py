@@ -79,6 +79,9 @@ class RequestFailed:
     sent: bool = True
     """Whether Grok can have seen the request."""
 
+    repeated: bool = False
+    """The host has made the call twice, since the first had broken off without an answer."""
+
 
 @attrs.frozen
 class PictureFetched:

@@ -214,7 +214,7 @@ class UpstreamCall:
 
     async def _read(self) -> EndOfMessage | RequestFailed:
         """Everything up to the last event, which is given back."""
-        sent = False
+        sent = repeated = False
         connection: httpcore.AsyncConnectionInterface | None = None
         try:
             url = httpcore.URL(self._request.url)  # it may have been Grok that chose it
@@ -236,7 +236,7 @@ class UpstreamCall:
                     if not (reused and was_unread(exc)):
                         raise
                     await connection.aclose()
-                    connection, reused = None, False
+                    connection, reused, repeated = None, False, True
                 except httpcore.ConnectionNotAvailable:
                     await connection.aclose()
                     connection, reused = None, False
@@ -246,7 +246,7 @@ class UpstreamCall:
             return EndOfMessage(framed)
         except FAULTS as exc:
             await self._upstream.drop(connection)
-            return RequestFailed(tell_fault(exc), sent=sent)
+            return RequestFailed(tell_fault(exc), sent=sent, repeated=repeated)
         except Exception as exc:
             self._upstream.on_error(exc)
             await self._upstream.drop(connection)
@@ -267,7 +267,8 @@ class UpstreamCall:
             await self._mailbox.put(ResponseReceived(response.status, headers))
             async for data in body:
                 for piece in decoder.decode(data):
-                    await self._mailbox.put(DataReceived(piece))
+                    if piece:  # empty frames are no progress, and may come for ever
+                        await self._mailbox.put(DataReceived(piece))
         except BaseException:
             await self._upstream.drop(connection)
             await self._exhaust(body)

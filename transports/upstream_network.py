@@ -26,6 +26,9 @@ __all__ = ["ChunkJoiner", "PlainBackend", "TrioBackend"]
 
 _READ_BYTES = 16 * 1024
 """At once. Less than a socket holds: other streams have their turn between two reads."""
+_READS_AT_A_TURN = 2
+"""Reads that need not wait before other tasks get a turn all the same: what was read may be nothing
+to hand over (interim responses, a coding of nothing), so that nobody holds the reader back."""
 _MAX_HEAD = 128 * 1024
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
 _MAX_SIZE_LINE = 9
@@ -119,6 +122,8 @@ class _PlainStream(httpcore.AsyncNetworkStream):
         self._joiner = ChunkJoiner()
         self._drained = True
         """The last read took all there was: to try again before a wait would be in vain."""
+        self._reads = 0
+        """Since the last wait."""
         sock.setblocking(False)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -134,6 +139,11 @@ class _PlainStream(httpcore.AsyncNetworkStream):
             while True:
                 if self._drained:
                     await trio.lowlevel.wait_readable(self._socket)
+                    self._reads = 0
+                elif self._reads >= _READS_AT_A_TURN:
+                    await trio.lowlevel.checkpoint()
+                    self._reads = 0
+                self._reads += 1
                 try:
                     data = self._socket.recv(size)
                 except (BlockingIOError, InterruptedError):

@@ -109,7 +109,7 @@ class Answering:
             yield from self._holdings.close()
             retry = POLICIES[ended.kind].retry
             if retry is Retry.ONCE:
-                faults += 2 if self._attempt.repeated else 1
+                faults += 2 if self._upstream.repeated else 1
             yield from self._give_back(ended, lease)
             if (
                 self._reply.content_sent

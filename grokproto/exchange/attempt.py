@@ -42,9 +42,6 @@ LINGER = 10.0
 """Seconds to wait for more once Grok has said that its answer is complete. A final message, a
 picture or a title may follow; the connection's end sometimes does not."""
 
-_DOWNLOADS = 2
-"""Tries at fetching one picture. The answer is there and has cost a call; it is worth a second."""
-
 PREVIEW_PATIENCE = 10.0
 """Seconds for a preview. The finished picture follows it in about as many, and is not to wait."""
 
@@ -88,8 +85,6 @@ class Attempt:
         self.rendering = Rendering(plan.request, settings, encoder.encode, encoder.encode_run)
         drawing = plan.request.drawing
         self._previews_left = 0 if drawing is None else drawing.previews
-        self.repeated = False
-        """A call that failed was made again here: a fault of nobody's has had its second try."""
 
     def run(self) -> Steps[answer.EndReason | Failure]:
         """Ask, and pass the answer on; end neither the reply nor the lease."""
@@ -170,11 +165,10 @@ class Attempt:
         request = calls.build_upload(self._settings, self._lease, self._request_id, file)
         whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
         if not isinstance(whole, Failure) and whole.status == 404:
-            self.repeated = True
             request = calls.build_upload(
                 self._settings, self._lease, self._request_id, file, rpc=True
             )
-            whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
+            whole = yield from self._upstream.call(request, MAX_ERROR_BODY, again=True)
         if isinstance(whole, Failure):
             return whole
         what = "file" if isinstance(file, FilePart) else "picture"
@@ -213,6 +207,8 @@ class Attempt:
                 room -= len(event.data)
                 if room < 0:
                     failure = build_too_long(self._settings.max_answer_bytes)
+                elif holdings.now > upstream.ends:  # it comes too fast for a timeout between
+                    failure = upstream.tell_no_end()
             elif isinstance(event, EndOfMessage):
                 reader.receive_eof(framed=event.framed)
             else:
@@ -275,10 +271,11 @@ class Attempt:
     def _fetch(self, address: str) -> Steps[bytes | Failure]:
         limit = self._settings.max_image_bytes
         failure: Failure | None = None
-        for _ in range(_DOWNLOADS):
+        while failure is None or not self._upstream.repeated:
+            # The answer is there and has cost a call: its picture is worth a second try.
             self._holdings.enter(State.FETCHING)
             request = calls.build_download(self._settings, self._lease, address)
-            whole = yield from self._upstream.call(request, limit)
+            whole = yield from self._upstream.call(request, limit, again=failure is not None)
             if isinstance(whole, Failure):
                 failure = whole
             elif whole.status != 200:
@@ -289,8 +286,6 @@ class Attempt:
                 failure = _no_picture("what came is no picture")
             else:
                 return whole.body
-        assert failure is not None
-        self.repeated = True
         return attrs.evolve(
             failure, message=f"The picture was made but could not be fetched: {failure.message}"
         )

@@ -36,9 +36,14 @@ class Upstream:
         self._reply = reply
         self.ends = 0.0
         """When the response that is open must be over; host clock."""
+        self.repeated = False
+        """The last call was the second try: a fault of nobody's is worth no third."""
 
-    def open(self, request: UpstreamRequest) -> Steps[ResponseReceived | Failure]:
-        """Send a request and wait for the head of its response."""
+    def open(
+        self, request: UpstreamRequest, *, again: bool = False
+    ) -> Steps[ResponseReceived | Failure]:
+        """Send a request and wait for the head of its response; `again` for a second try."""
+        self.repeated = again
         total = self._settings.total_timeout
         timeout = min(self._settings.first_byte_timeout, total)
         deadline = self._holdings.now + timeout
@@ -53,6 +58,7 @@ class Upstream:
             event = yield ReceiveResponse(min(deadline, self._reply.next_ping))
         if isinstance(event, RequestFailed):
             self._holdings.request_open = False
+            self.repeated |= event.repeated
             return _broke(event, "no answer could be had")
         assert isinstance(event, ResponseReceived)
         return event
@@ -75,8 +81,7 @@ class Upstream:
             if self._holdings.now >= deadline:
                 yield from self._holdings.close()
                 if deadline >= self.ends:
-                    total = self._settings.total_timeout
-                    return _timed_out(f"Grok's answer did not end within {total:g} seconds")
+                    return self.tell_no_end()
                 return _timed_out(f"Grok's answer stood still for {timeout:g} seconds")
             yield from self._reply.ping()
             event = yield ReceiveData(min(deadline, self._reply.next_ping))
@@ -88,6 +93,11 @@ class Upstream:
             return event
         assert isinstance(event, DataReceived)
         return event
+
+    def tell_no_end(self) -> Failure:
+        """What to say of a response that goes on for ever."""
+        total = self._settings.total_timeout
+        return _timed_out(f"Grok's answer did not end within {total:g} seconds")
 
     def receive_body(self, limit: int) -> Steps[bytes | Failure]:
         """Read the open response to its end, or to `limit` bytes and close it."""
@@ -104,15 +114,18 @@ class Upstream:
         yield from self._holdings.close()
         return b"".join(pieces)
 
-    def call(self, request: UpstreamRequest, limit: int) -> Steps[Whole | Failure]:
+    def call(
+        self, request: UpstreamRequest, limit: int, *, again: bool = False
+    ) -> Steps[Whole | Failure]:
         """Send a request and read its whole response.
 
         Args:
             request: What to send.
             limit: Bytes of the body that are read; a longer body comes cut, one byte or more
                 over the limit.
+            again: It is a second try.
         """
-        response = yield from self.open(request)
+        response = yield from self.open(request, again=again)
         if isinstance(response, Failure):
             return response
         body = yield from self.receive_body(limit)

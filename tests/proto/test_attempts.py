@@ -515,6 +515,10 @@ def test_call_that_was_made_twice_is_not_made_again() -> None:
     host = FakeHost(by_path(upload_file=Response(404), api=Response(404)))
     host.run(make_exchange(chat_body_with_picture()))
     assert (host.status, len(host.requests)) == (502, 2)
+    twice = e.RequestFailed("closed", repeated=True)  # as a host does with a kept connection
+    host = FakeHost(lambda _: Response(instead=twice))
+    host.run(make_exchange())
+    assert (host.json["error"]["code"], len(host.requests)) == ("network", 1)
 
 
 def test_picture_is_fetched_at_the_second_try() -> None:

@@ -311,6 +311,13 @@ def test_answer_that_drips_for_ever() -> None:
     book >> DONE << (lambda command: b"did not end within 60 seconds" in command.data)
 
 
+def test_answer_that_comes_on_and_on() -> None:
+    book = started(settings=Settings(total_timeout=60))
+    book.at(61) >> TOKEN << c.SendResponse >> DONE << c.SendData >> DONE << c.CloseRequest()
+    book >> DONE << c.ReleaseCredential >> DONE
+    book << (lambda command: b"did not end within 60 seconds" in command.data)
+
+
 def test_other_answers_that_drip_for_ever() -> None:
     settings = Settings(idle_timeout=40, total_timeout=60)
     book = Playbook(make_exchange(chat_body(), settings)) >> e.Start() << c.AcquireCredential

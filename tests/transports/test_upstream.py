@@ -172,10 +172,22 @@ def test_proxy_that_is_not_there() -> None:
 # HTTP/2
 
 
+def answer_h2(connection: h2.connection.H2Connection, number: int) -> Iterator[bytes]:
+    """Answer in two pieces."""
+    connection.send_headers(number, [(":status", "200")])
+    connection.send_data(number, b"over ")
+    connection.send_data(number, b"h2", end_stream=True)
+    yield connection.data_to_send()
+
+
 async def serve_h2(
-    context: ssl.SSLContext, seen: list[str], *, task_status: trio.TaskStatus[int]
+    context: ssl.SSLContext,
+    seen: list[str],
+    answer: Callable[[h2.connection.H2Connection, int], Iterator[bytes]] = answer_h2,
+    *,
+    task_status: trio.TaskStatus[int],
 ) -> None:
-    """Serve one HTTP/2 connection after the other; answer each request in two pieces."""
+    """Serve one HTTP/2 connection after the other. One that gives a last piece of nothing ends."""
 
     async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
@@ -186,10 +198,11 @@ async def serve_h2(
                 for event in connection.receive_data(data):
                     if isinstance(event, h2.events.StreamEnded):
                         seen.append("h2")
-                        number = event.stream_id
-                        connection.send_headers(number, [(":status", "200")])
-                        connection.send_data(number, b"over ")
-                        connection.send_data(number, b"h2", end_stream=True)
+                        for piece in answer(connection, event.stream_id):
+                            if not piece:
+                                await stream.aclose()
+                                return
+                            await stream.send_all(piece)
                 await stream.send_all(connection.data_to_send())
 
     listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
@@ -227,6 +240,59 @@ def test_http2(authority: trustme.CA) -> None:
                 assert found[-1] == e.EndOfMessage(framed=True)
             nursery.cancel_scope.cancel()
         assert seen == ["h2", "h2"]
+
+    with_upstream(check)
+
+
+def break_h2(kind: str) -> Callable[[h2.connection.H2Connection, int], Iterator[bytes]]:
+    """Answers that go wrong after half of them."""
+
+    def answer(connection: h2.connection.H2Connection, number: int) -> Iterator[bytes]:
+        connection.send_headers(number, [(":status", "200")])
+        connection.send_data(number, b"over ")
+        yield connection.data_to_send()
+        match kind:
+            case "reset":
+                connection.reset_stream(number, error_code=2)
+                yield connection.data_to_send()
+            case "goodbye":
+                connection.close_connection(error_code=11, last_stream_id=0)
+                yield connection.data_to_send()
+                yield b""
+            case "close":
+                yield b""
+            case "nothing":
+                while True:
+                    yield b"\0\0\0\0\0" + number.to_bytes(4, "big")  # empty frames of data
+            case "pings":
+                while True:
+                    yield b"\0\0\x08\x06\0\0\0\0\0" + b"12345678"
+            case "garbage":
+                yield b"\xff" * 1000
+                yield b""
+
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["reset", "goodbye", "close", "nothing", "pings", "garbage"])
+def test_http2_that_breaks(kind: str, authority: trustme.CA) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["h2"])
+    authority.issue_cert("localhost").configure_cert(context)
+
+    async def check(upstream: Upstream) -> None:
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(serve_h2, context, [], break_h2(kind))
+            request = UpstreamRequest("GET", f"https://localhost:{port}/", (), b"")
+            call = upstream.call(request)
+            found: list[e.Event] = []
+            while not found or isinstance(found[-1], e.ResponseReceived | e.DataReceived):
+                found.append(await call.receive(trio.current_time() + 1))
+            call.close()
+            assert content(found) in (b"over ", b"")
+            endless = kind in ("nothing", "pings")
+            assert isinstance(found[-1], e.TimedOut if endless else e.RequestFailed)
+            nursery.cancel_scope.cancel()
 
     with_upstream(check)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import socket
 
 import h11
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports.upstream_network import ChunkJoiner
+from transports.upstream_network import ChunkJoiner, PlainBackend
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -100,3 +102,31 @@ def test_chunks_of_one_read_become_one() -> None:
 def test_a_body_that_is_not_chunked_is_left_alone() -> None:
     data = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n1\r\na\r\n1\r\nb\r\n"
     assert ChunkJoiner().join(data) == data
+
+
+def test_far_end_that_never_makes_it_wait_leaves_room_for_others() -> None:
+    """Even where nothing comes of what is read, so that nobody holds the reader back."""
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            stream = await PlainBackend().connect_tcp("127.0.0.1", listener.getsockname()[1])
+            far_end, _ = listener.accept()
+            turns = 0
+
+            async def tick() -> None:
+                nonlocal turns
+                while True:
+                    await trio.lowlevel.checkpoint()
+                    turns += 1
+
+            with far_end:
+                far_end.sendall(b"HTTP/1.1 100 Go on\r\n\r\n" * 2000)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(tick)
+                    for _ in range(40):
+                        assert len(await stream.read(1000)) == 1000
+                    nursery.cancel_scope.cancel()
+            await stream.aclose()
+            assert turns >= 15
+
+    trio.run(main)

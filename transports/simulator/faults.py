@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -40,6 +40,8 @@ class FaultKind(enum.Enum):
     EMPTY = "empty"
     ANSWER = "answer"
     """Whatever was given with the order (`FaultScript.order_answer`)."""
+    RAW = "raw"
+    """Whatever bytes were given with the order (`FaultScript.order_raw`)."""
     # On the way to the answer.
     RESET_BEFORE_BODY = "reset_before_body"
     """Before the body of the request is read."""
@@ -99,7 +101,8 @@ class FaultKind(enum.Enum):
 UNREAD = frozenset({FaultKind.RESET_BEFORE_BODY, FaultKind.STALL_BEFORE_BODY})
 """Faults that come before the request was read."""
 
-_KINDS = {kind.value: kind for kind in FaultKind if kind is not FaultKind.ANSWER}
+_GIVEN = frozenset({FaultKind.ANSWER, FaultKind.RAW})
+_KINDS = {kind.value: kind for kind in FaultKind if kind not in _GIVEN}
 
 
 @attrs.define
@@ -117,6 +120,8 @@ class Fault:
     """Calls that fit and still go well."""
     answer: WholeAnswer | None = None
     """What to say, where the kind is `ANSWER`."""
+    raw: Iterable[bytes] = ()
+    """What to send, where the kind is `RAW`."""
 
 
 Chooser: TypeAlias = Callable[[str, str | None, dict[str, Any]], FaultKind | None]
@@ -156,6 +161,24 @@ class FaultScript:
         """Order a whole answer that is none of the known ones."""
         answer = (status, tuple(headers.items()), body)
         self._orders.append(Fault(FaultKind.ANSWER, times, account, path, answer=answer))
+
+    def order_raw(
+        self,
+        pieces: Iterable[bytes],
+        *,
+        times: int | None = 1,
+        account: str | None = None,
+        path: str = CONVERSATIONS,
+    ) -> None:
+        """Order these bytes in the place of an HTTP response; after them the connection closes.
+
+        Args:
+            pieces: Write by write; perhaps without end.
+            times: How often; None for always.
+            account: Only for this account's calls.
+            path: Only for calls of this path.
+        """
+        self._orders.append(Fault(FaultKind.RAW, times, account, path, raw=pieces))
 
     def clear(self) -> None:
         """Take all orders back."""

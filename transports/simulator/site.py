@@ -6,7 +6,7 @@ import binascii
 import itertools
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -128,6 +128,9 @@ class Site:
         payload: dict[str, Any] = decoded if isinstance(decoded, dict) else {}
         fault = self.faults.take(http.path, name, payload)
         kind = None if fault is None else fault.kind
+        if fault is not None and kind is FaultKind.RAW:
+            await self._send_raw(http, fault.raw)
+            return
         whole = _find_refusal(fault) or self._find_public(http, body)
         if whole is None and (account is None or account.dead):
             whole = UNAUTHENTICATED
@@ -182,6 +185,13 @@ class Site:
             return
         answer = Answer(cut_body(body), status, headers)
         await send_answer(http, answer, self.delivery, kind, self._count_bytes)
+
+    async def _send_raw(self, http: HTTPRequest, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            await trio.lowlevel.checkpoint()
+            await http.send_raw(piece)
+            self._count_bytes(len(piece))
+        http.abort()
 
     def _find_public(self, http: HTTPRequest, body: bytes) -> WholeAnswer | None:
         """What needs no account."""
