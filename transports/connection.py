@@ -53,6 +53,8 @@ _PIPELINE_BYTES = 64 * 1024
 _DRAIN_BYTES = 256 * 1024
 """What is read of a body that nobody wanted, to save the connection or the answer."""
 _DRAIN_SECONDS = 2.0
+_LINGER_SECONDS = 0.5
+"""What a client gets to close its end when it has sent nothing that was not read."""
 _FEED_BYTES = 8 * 1024
 """What h11 gets of a body at a time: with tiny chunks that keeps it busy for long enough."""
 _MAX_CHUNK_LINE = 16 * 1024
@@ -99,6 +101,8 @@ class Connection:
         """The response has no body, whatever is sent."""
         self._head_sent = False
         self._body_is_chunked = False
+        self._is_bodiless = False
+        """The request has no body, not even an empty one."""
         self._fed = b""
         """The last bytes that h11 got of a body."""
         return h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_CHUNK_LINE)
@@ -188,6 +192,7 @@ class Connection:
         assert isinstance(event, h11.Request)
         self._method = event.method
         names = {name for name, _ in event.headers}
+        self._is_bodiless = not names & {b"transfer-encoding", b"content-length"}
         if b"transfer-encoding" in names:
             self._body_is_chunked = True
             if b"content-length" in names:
@@ -306,7 +311,8 @@ class Connection:
         self._sends += 1
         if self._sends % _SENDS_AT_A_TURN == 0:
             # A client that takes everything at once would have this task for itself otherwise.
-            await trio.lowlevel.checkpoint()
+            # Nor may a cancellation come between: whoever cancels wants to say one thing more.
+            await trio.lowlevel.cancel_shielded_checkpoint()
         try:
             sent = self._transport.try_send(data)
             if sent < len(data):
@@ -384,7 +390,9 @@ class Connection:
         if not self._eof:
             self._transport.end()
             left = _DRAIN_BYTES
-            with trio.move_on_after(_DRAIN_SECONDS):
+            is_read = self._is_bodiless or self._h11.their_state in (h11.DONE, h11.MUST_CLOSE)
+            seconds = _LINGER_SECONDS if is_read and not self._inbox else _DRAIN_SECONDS
+            with trio.move_on_after(seconds):
                 while not self._eof and left > 0:
                     left -= len(self._inbox)
                     self._inbox.clear()

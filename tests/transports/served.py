@@ -19,7 +19,7 @@ from transports.service import build_scheduler
 from transports.simulator import Simulator
 from transports.store import MEMORY, Store
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test has hung."""
 KEY = "sk-123456789"
 

@@ -273,6 +273,23 @@ def test_stop_closes_what_is_idle_and_lets_the_others_finish() -> None:
     with_running(check, gate)
 
 
+def test_clients_that_keep_their_end_open_do_not_hold_up_the_stop() -> None:
+    gate = Gate()
+
+    async def check(running: Running) -> None:
+        client = await running.connect()
+        async with client.stream:
+            await client.send_request("GET", "/")
+            await gate.reached.wait()
+            running.server.stop()
+            gate.open.set()
+            assert (await client.read_response()).body == b"begun ended"
+            with trio.fail_after(1.5):
+                await running.ended.wait()
+
+    with_running(check, gate)
+
+
 def test_responses_of_a_server_that_stops_are_the_last() -> None:
     reached, go_on = trio.Event(), trio.Event()
 

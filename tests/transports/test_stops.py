@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.transports.served import chat
+from tests.transports.apart import Apart, with_process
+from tests.transports.served import RawResponse, chat
 from tests.transports.test_credentials import ROOT, Process
 from transports.simulator import Delivery, Simulator, Style
 
@@ -201,6 +202,44 @@ def test_second_signal_ends_at_once(signals: tuple[signal.Signals, signal.Signal
             nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+def test_every_stream_that_goes_on_for_too_long_is_told() -> None:
+    """Listener and idle connections at once; streams after the grace, with an error event."""
+
+    async def check(server: Apart) -> None:
+        site = server.simulator.site
+        site.delivery = Delivery(pace=0.002)
+        site.style = Style(tokens=100_000)
+        answers: list[RawResponse] = []
+
+        async def ask() -> None:
+            client = await server.connect()
+            async with client.stream:
+                await client.send_request("POST", "/v1/chat/completions", chat(stream=True))
+                answers.append(await client.read_response())
+                assert await client.is_closed()
+
+        idle = await server.connect()
+        async with idle.stream, trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(ask)
+            await site.wait_for(lambda: site.in_flight == 40)
+            server.process.process.send_signal(signal.SIGTERM)
+            began = trio.current_time()
+            assert await idle.is_closed()
+            while await accepts(server.port):
+                await trio.sleep(0.01)
+            assert answers == []
+        assert 0.9 < trio.current_time() - began < 10
+        for answer in answers:
+            assert answer.whole
+            assert answer.events[-1]["error"]["code"] == "shutting_down"
+            reasons = {event["choices"][0]["finish_reason"] for event in answer.events[:-1]}
+            assert reasons == {None}
+        await site.wait_for(lambda: site.open_calls == 0)
+
+    with_process(check, SHUTDOWN_GRACE="1")
 
 
 async def accepts(port: int) -> bool:
