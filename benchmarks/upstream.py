@@ -1,15 +1,16 @@
 """A Grok that answers at once: `python -m benchmarks.upstream PORT`
 
 The path says how: `/TOKENS/PAUSE/rest/app-chat/conversations/new` gives that many tokens, with
-PAUSE milliseconds between them, or at full speed for 0. A paced token is the time at which it was
-written (monotonic clock, nanoseconds), so that whoever reads it knows how long it was under way.
-Each token is an HTTP chunk; at full speed eight go out in one write, and then other streams have
-their turn.
+PAUSE milliseconds between them, or at full speed for 0; a message may say it for itself, by
+`[[TOKENS/PAUSE]]`. A paced token is the time at which it was written (monotonic clock,
+nanoseconds), so that whoever reads it knows how long it was under way. Each token is an HTTP chunk;
+at full speed eight go out in one write, and then other streams have their turn.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from typing import cast
@@ -23,6 +24,7 @@ _LINE = (
 )
 _END = b'{"result":{"response":{"isSoftStop":true,"messageTag":"final"}}}\n'
 _AT_ONCE = 8
+_IN_MESSAGE = re.compile(rb"\[\[(\d+)/(\d+)\]\]")
 
 
 def _chunk(data: bytes) -> bytes:
@@ -62,6 +64,8 @@ class _Grok(asyncio.Protocol):
             return
         self._got = b""
         _, tokens, pause, *_ = head.split(b" ", 2)[1].split(b"/")
+        if chosen := _IN_MESSAGE.search(body):
+            tokens, pause = chosen.groups()
         self._task = asyncio.ensure_future(self._answer(int(tokens), int(pause) / 1000))
 
     async def _answer(self, tokens: int, pause: float) -> None:

@@ -209,7 +209,7 @@ def test_every_stream_that_goes_on_for_too_long_is_told() -> None:
 
     async def check(server: Apart) -> None:
         site = server.simulator.site
-        site.delivery = Delivery(pace=0.002)
+        site.delivery = Delivery(pace=0.02)
         site.style = Style(tokens=100_000)
         answers: list[RawResponse] = []
 
@@ -238,6 +238,7 @@ def test_every_stream_that_goes_on_for_too_long_is_told() -> None:
             reasons = {event["choices"][0]["finish_reason"] for event in answer.events[:-1]}
             assert reasons == {None}
         await site.wait_for(lambda: site.open_calls == 0)
+        assert await trio.to_thread.run_sync(server.process.process.wait) == 0
 
     with_process(check, SHUTDOWN_GRACE="1")
 
