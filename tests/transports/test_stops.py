@@ -210,7 +210,7 @@ def test_every_stream_that_goes_on_for_too_long_is_told() -> None:
     async def check(server: Apart) -> None:
         site = server.simulator.site
         site.delivery = Delivery(pace=0.02)
-        site.style = Style(tokens=100_000)
+        site.style = Style(tokens=1000)
         answers: list[RawResponse] = []
 
         async def ask() -> None:
