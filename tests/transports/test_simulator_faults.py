@@ -225,11 +225,13 @@ def test_drip_takes_its_time() -> None:
     with_simulator(check)
 
 
+@pytest.mark.parametrize("lines_per_write", [0, 1])
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_endless_answers_end_with_the_client(kind: FaultKind) -> None:
+def test_endless_answers_end_with_the_client(kind: FaultKind, lines_per_write: int) -> None:
     enough = 1_000_000 if kind is FaultKind.ENDLESS_ANSWER else 16_000_000
 
     async def check(simulator: Simulator, client: Client) -> None:
+        simulator.site.delivery = Delivery(lines_per_write=lines_per_write)
         simulator.site.faults.order(kind)
         received = 0
         with trio.CancelScope() as scope:

@@ -28,6 +28,8 @@ HALVED = frozenset(
     }
 )
 """Faults that come after half of the lines."""
+ENDLESS = frozenset({FaultKind.BOMB, FaultKind.ENDLESS_LINE, FaultKind.ENDLESS_ANSWER})
+"""Faults whose lines have no end."""
 
 
 def response_frame(**fields: Any) -> dict[str, Any]:

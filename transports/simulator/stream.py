@@ -10,7 +10,7 @@ import trio
 
 from ..connection import HTTPRequest
 from .coding import build_compressor
-from .damage import HALVED, Encode, damage
+from .damage import ENDLESS, HALVED, Encode, damage
 from .faults import FaultKind
 from .framing import frame_bytes
 from .refusals import JSON_HEADERS, Headers
@@ -134,7 +134,8 @@ async def send_answer(
         await _break(http, kind)
         return
     compressor = build_compressor(coding)
-    for number, data in enumerate(_batch(lines, delivery.lines_per_write)):
+    size = delivery.lines_per_write or int(kind in ENDLESS)  # nobody can wait for all of these
+    for number, data in enumerate(_batch(lines, size)):
         if number and delivery.pace:
             await trio.sleep(delivery.pace)
         else:
