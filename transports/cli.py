@@ -21,7 +21,7 @@ from grokproto.models import ModelTable
 
 from . import simulate
 from .cli_credentials import credentials_group, look
-from .cli_offline import convert_command, parse_command
+from .cli_offline import convert_command, parse_command, replay_command
 from .config import Config, load_config
 from .doctor import Account, Finding, Level, examine
 from .keys import DEFAULT_API_KEY
@@ -73,15 +73,31 @@ def cli() -> None:
 cli.add_command(credentials_group)
 cli.add_command(parse_command)
 cli.add_command(convert_command)
+cli.add_command(replay_command)
 
 
 @cli.command("serve")
 @click.option("--demo", is_flag=True, help="Talk to a simulated Grok: no account, no network.")
 @click.option("--host", help="Instead of HOST.")
 @click.option("--port", help="Instead of PORT.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep a transcript of each exchange in this directory, with filler for the text.",
+)
+@click.option("--keep-text", is_flag=True, help="With --record: keep the text too.")
 @_env_file
-def serve_command(demo: bool, host: str | None, port: str | None, env_file: Path | None) -> None:
+def serve_command(
+    demo: bool,
+    host: str | None,
+    port: str | None,
+    record: Path | None,
+    keep_text: bool,
+    env_file: Path | None,
+) -> None:
     """Start the server."""
+    if keep_text and record is None:
+        raise ConfigurationError("--keep-text is about transcripts, and there is no --record")
     environment = dict(os.environ)
     environment.update({k: v for k, v in (("HOST", host), ("PORT", port)) if v is not None})
     config = load_config(environment, env_file)
@@ -96,7 +112,9 @@ def serve_command(demo: bool, host: str | None, port: str | None, env_file: Path
             click.echo(f"It talks to a simulated Grok; {key}.")
 
     try:
-        trio.run(lambda: serve(config, demo=demo, announce=announce))
+        trio.run(
+            lambda: serve(config, demo=demo, record=record, keep_text=keep_text, announce=announce)
+        )
     except (OSError, BaseExceptionGroup) as exc:
         found = _find(exc, OSError)
         if not isinstance(found, socket.gaierror) and (

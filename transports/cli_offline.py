@@ -1,4 +1,4 @@
-"""The commands that need no network and no account: `grokproto parse` and `grokproto convert`."""
+"""The commands that need no network and no account: `grokproto parse`, `convert` and `replay`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from grokproto.errors import ConfigurationError
 from grokproto.plan import Plan, read_plan
 from grokproto.request import FilePart
 from grokproto.settings import LongInput
+from grokproto.transcript import Difference, Transcript, decode_transcript, replay, tell
 
 from .config import load_config
 from .saved_stream import check_cuts, describe_event
@@ -186,3 +187,44 @@ def _remark(plan: Plan, settings: Settings) -> Iterator[str]:
     length = len(plan.prompt.message)
     if length > settings.long_input_chars and settings.long_input is LongInput.FILE:
         yield f"The message has {length} characters; all but the last question would be uploaded."
+
+
+@click.command("replay")
+@click.argument("file", type=click.File("rb"))
+@click.option("--quiet", is_flag=True, help="Say only whether it is the same.")
+def replay_command(file: IO[bytes], quiet: bool) -> None:
+    """Tell a transcript of `serve --record` (`-` for standard input): what was decided, and why.
+
+    An exchange is told the recorded events, offline; its commands must be the recorded ones, byte
+    for byte. Exit code 1 where they are not.
+    """
+    transcript = decode_transcript(file.read())
+    if not quiet:
+        for told in tell(transcript):
+            branch = "" if told.branch is None else f"[{told.branch}] "
+            click.echo(f"{told.seconds:9.3f}  {branch}{told.sentence}")
+    played = 0
+    for difference in replay(transcript):
+        if difference is not None:
+            _tell_difference(difference)
+            sys.exit(1)
+        played += 1
+    click.echo(_conclude(transcript, played))
+
+
+def _tell_difference(difference: Difference) -> None:
+    click.echo(f"grokproto: at step {difference.number} another thing is done:", err=True)
+    click.echo(f"  recorded: {msgspec.json.encode(difference.expected).decode()}", err=True)
+    click.echo(f"  now:      {msgspec.json.encode(difference.found).decode()}", err=True)
+
+
+def _conclude(transcript: Transcript, played: int) -> str:
+    same = f"Replayed {played} steps: every command is the recorded one."
+    if transcript.differs is not None:
+        same += (
+            f" From step {transcript.differs} on filler goes another way than the text did;"
+            " record with --keep-text to replay those steps."
+        )
+    if not transcript.whole:
+        same += " The exchange was too long to be recorded whole."
+    return same

@@ -30,10 +30,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from grokproto.commands import Summary
+from grokproto.commands import Branch, Summary
 from grokproto.dialects.openai_objects import encode_error
 from grokproto.errors import InvalidRequestError
-from grokproto.exchange import Exchange
 from grokproto.secret import Secret
 
 from .http_request import RequestHeaders
@@ -96,7 +95,7 @@ class Respond:
 class Converse:
     """Drive an exchange, and leave its summary in `call.summary`. The last step."""
 
-    exchange: Exchange
+    exchange: Branch
     cookies: Mapping[str, Secret] | None
     """Of the account that it is to use, where the request has brought them; None where the pool
     chooses one."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sized
 import attrs
 import msgspec
 
+from grokproto.commands import Branch
 from grokproto.credentials import parse_own
 from grokproto.dialects import DIALECTS
 from grokproto.dialects.base import Dialect
@@ -60,6 +61,7 @@ class Front:
         settings: For the exchanges.
         max_body_bytes: The longest body of a request.
         running: The exchanges under way.
+        make_exchange: Makes one; `Exchange`, or something in its place that watches it.
         new_id: Makes a fresh unique id.
         unix_time: Unix seconds.
     """
@@ -72,6 +74,7 @@ class Front:
         settings: Settings,
         max_body_bytes: int,
         running: Sized = (),
+        make_exchange: Callable[..., Branch] = Exchange,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         unix_time: Callable[[], float] = time.time,
     ) -> None:
@@ -80,6 +83,7 @@ class Front:
         self._settings = settings
         self._max_body_bytes = max_body_bytes
         self._running = running
+        self._make_exchange = make_exchange
         self._new_id = new_id
         self._unix_time = unix_time
 
@@ -200,7 +204,7 @@ class Front:
         if self._keys is None:
             cookies = parse_own(call.head.key)
         body = yield ReceiveBody(self._max_body_bytes)
-        exchange = Exchange(
+        exchange = self._make_exchange(
             body,
             dialect=dialect,
             models=self._models,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 import trio
 
+from grokproto.commands import Branch
+from grokproto.exchange import Exchange
 from grokproto.models import ModelTable
 from grokproto.secret import Secret
 
@@ -18,6 +21,7 @@ from .connection import ConnectionLimits
 from .drive import Drives
 from .logs import get_logger
 from .pictures import PictureDesk
+from .recordings import open_recordings
 from .scheduler import Scheduler
 from .server import Listening, Server
 from .service import build_service, open_pictures, open_scheduler
@@ -34,6 +38,8 @@ async def serve(
     config: Config,
     *,
     demo: bool = False,
+    record: Path | None = None,
+    keep_text: bool = False,
     announce: Callable[[Listening], None] = lambda _: None,
 ) -> None:
     """Serve until a signal says to stop.
@@ -41,6 +47,8 @@ async def serve(
     Args:
         config: The configuration.
         demo: Talk to a simulated Grok, with accounts of its own, instead of the real one.
+        record: Keep a transcript of each exchange in this directory.
+        keep_text: With what was asked and answered.
         announce: Told where the server listens, once it does.
 
     Raises:
@@ -56,8 +64,11 @@ async def serve(
             config = attrs.evolve(  # type: ignore[misc]
                 config, sso=Secret(DEMO_COOKIES), state=MEMORY, custom_sso=False
             )
-        with open_scheduler(config) as scheduler:
-            await run_server(config, models, scheduler, announce)
+        with (
+            open_scheduler(config) as scheduler,
+            open_recordings(config, scheduler, record, keep_text=keep_text) as make_exchange,
+        ):
+            await run_server(config, models, scheduler, announce, make_exchange=make_exchange)
         nursery.cancel_scope.cancel()
 
 
@@ -80,6 +91,7 @@ async def run_server(
     announce: Callable[[Listening], None] = lambda _: None,
     *,
     pictures: PictureDesk | None = None,
+    make_exchange: Callable[..., Branch] = Exchange,
     signals: bool = True,
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -91,6 +103,7 @@ async def run_server(
         scheduler: The credentials.
         announce: Told where the server listens, once it does.
         pictures: What is done with pictures; what the configuration says where it is None.
+        make_exchange: See `routes.Front`.
         signals: Heed signals, which only the main thread of a program can. Where it is False, the
             server runs until it is cancelled.
         task_status: Told the same as `announce`.
@@ -105,7 +118,7 @@ async def run_server(
         log.error("a request failed by our own fault", exc_info=exc)
 
     kept = open_pictures(config) if pictures is None else None
-    service = attrs.evolve(build_service(config, kept), models=models)
+    service = attrs.evolve(build_service(config, kept), models=models, make_exchange=make_exchange)
     upstream = Upstream(service.upstream, on_error=on_error)
     drives = Drives()
     waiting = Waiting(scheduler, TRIO)

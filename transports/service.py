@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sized
 
 import attrs
 
+from grokproto.commands import Branch
 from grokproto.credentials import (
     CredentialPool,
     GuestSettings,
@@ -17,6 +18,7 @@ from grokproto.credentials import (
     read_accounts,
 )
 from grokproto.errors import ConfigurationError
+from grokproto.exchange import Exchange
 from grokproto.models import ModelTable
 from grokproto.secret import Secret
 from grokproto.settings import ImageMode, Settings
@@ -43,6 +45,8 @@ class Service:
     """Which keys are good; None where each request's key is the cookie it is made with."""
     settings: Settings = attrs.field(factory=Settings)
     models: ModelTable = attrs.field(factory=ModelTable)
+    make_exchange: Callable[..., Branch] = Exchange
+    """Makes exchanges, or something in their place that watches them."""
     upstream: UpstreamConfig = attrs.field(factory=UpstreamConfig)
     fetches_guests: bool = False
     """Guest sessions are fetched when the pool wants some."""
@@ -69,6 +73,7 @@ class Service:
             settings=self.settings,
             max_body_bytes=self.max_body_bytes,
             running=running,
+            make_exchange=self.make_exchange,
         )
 
     def build_desk(self, loop: Loop) -> PictureDesk:

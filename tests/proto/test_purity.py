@@ -31,6 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"plan", "rendering"}),
     frozenset({"question"}),
     frozenset({"exchange", "conversion"}),
+    frozenset({"transcript"}),
     frozenset({"__init__"}),
 )
 """From the bottom up. A module imports its own layer and those below; the packages of the fourth

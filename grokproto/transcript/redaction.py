@@ -1,0 +1,196 @@
+"""Taking out of a transcript what people said: of a client's request, and of what Grok answered.
+
+Texts become filler (`filler`), names and addresses other names (`names`), and words of the
+protocols stay (`words`). What is left has the length of the original in every place, and nearly
+always an exchange goes the same way with it; whoever makes a transcript looks whether it does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ..media import sniff_media_type
+from . import words
+from .filler import Filler
+from .json_text import Slot, rewrite_strings
+from .names import Names
+
+_KEPT_BYTES = 16
+"""First bytes of a picture, which say what it is."""
+_BASE64 = re.compile(r"(?P<prefix>data:[\w.+/;=-]*;base64,)?(?P<content>[A-Za-z0-9+/\s]+={0,2})")
+_LETTERS = "eHh4"
+"""`xxx` in base64, so that what was text stays text."""
+_TAILS = {2: "eA", 3: "eHg"}
+"""How it ends, by the letters that are over."""
+_QUOTED = re.compile(
+    r"“[^”]*”|\b\d+\.\d+\.\d+\.\d+\b|\[?[0-9a-fA-F]*:[0-9a-fA-F:]{2,}\]?|\b[\w-]+(?:\.[\w-]+)+(?::\d+)?"
+)
+
+
+class Redaction:
+    """What becomes of the texts of one transcript.
+
+    Args:
+        body: The client's request. Its `stop` decides what is kept apart in Grok's text.
+        models: Names of models, which stay.
+    """
+
+    def __init__(self, body: bytes, models: Iterable[str]) -> None:
+        self._names = Names()
+        self._filler = Filler("".join(_read_stops(body)))
+        self._models = frozenset(models)
+
+    # Texts
+
+    def text(self, text: str, kept: re.Pattern[str] = words.IN_TEXT) -> str:
+        """Filler for what somebody said, with the words of the protocols that are in it."""
+        pieces: list[str] = []
+        position = 0
+        for found in kept.finditer(text):
+            pieces.append(self._filler.fill(text[position : found.start()]))
+            pieces.append(self._tag(found.group()) if found["tag"] else found.group())
+            position = found.end()
+        return "".join([*pieces, self._filler.fill(text[position:])])
+
+    def _tag(self, tag: str) -> str:
+        def rewrite(found: re.Match[str]) -> str:
+            before, quote, value, end = found.groups()
+            if before.strip(" =\t\r\n") not in words.KEPT_ATTRIBUTES:
+                value = self._names.rename(value)
+            return f"{before}{quote}{value}{end}"
+
+        return words.ATTRIBUTE.sub(rewrite, tag)
+
+    def reason(self, text: str) -> str:
+        """A sentence of this program's, without the addresses and the quotes that may be in it."""
+        return _QUOTED.sub(lambda found: self._filler.fill(found.group()), text)
+
+    def name(self, name: str) -> str:
+        """Another name."""
+        return self._names.rename(name)
+
+    # What comes from Grok
+
+    def answer(self, body: bytes) -> bytes:
+        """The body of a response, whole or as much of it as there is. Its length stays."""
+        if sniff_media_type(body) is not None:
+            return self.picture(body)
+        text = body.decode("utf-8", "surrogateescape")
+        if text.lstrip().startswith("<") and "\n{" not in text:
+            shown = self.text(text, words.IN_PAGES)
+        else:
+            shown = rewrite_strings(text, self._decide_all, self._fill_page)
+        return shown.encode("utf-8", "surrogateescape")
+
+    def _fill_page(self, text: str) -> str:
+        return self.text(text, words.IN_PAGES)
+
+    def picture(self, data: bytes) -> bytes:
+        """A picture of which nothing can be seen."""
+        return data[:_KEPT_BYTES] + bytes(max(0, len(data) - _KEPT_BYTES))
+
+    def _decide_all(self, slots: Sequence[Slot]) -> list[str]:
+        tokens = [slot for slot in slots if not slot.is_key and slot.path[-1:] == ("token",)]
+        said = iter(_divide(self.text("".join(slot.text for slot in tokens)), tokens))
+        return [
+            next(said)
+            if not slot.is_key and slot.path[-1:] == ("token",)
+            else self._decide_for_grok(slot)
+            for slot in slots
+        ]
+
+    def _decide_for_grok(self, slot: Slot) -> str:
+        text = slot.text
+        if slot.is_key:
+            return text if words.KEY.fullmatch(text) else self.name(text)
+        key = slot.path[-1] if slot.path else ""
+        if key in words.GROK_VALUES and words.WORD.fullmatch(text):
+            return text
+        if key in words.GROK_ADDRESSES or text.startswith(("http://", "https://")):
+            return self.name(text)
+        if key.endswith(("Id", "id", "Ids", "username")):
+            return self.name(text)
+        if text.startswith("{"):
+            return rewrite_strings(text, self._decide_all, self._fill_page)
+        if "error" in slot.path or slot.path == ("message",):
+            return text if text == "RateLimitError" else self.text(text, words.IN_ERRORS)
+        return self.text(text)
+
+    # What comes from the client
+
+    def request(self, body: bytes) -> bytes:
+        """The body of a client's request. Its length stays."""
+        text = body.decode("utf-8", "surrogateescape")
+        shown = rewrite_strings(
+            text, lambda slots: [self._decide_for_client(slot) for slot in slots], self._filler.fill
+        )
+        return shown.encode("utf-8", "surrogateescape")
+
+    def header(self, value: str) -> str:
+        """The value of a client's header that says how it wants its answer."""
+        return value if words.are_known(value) else self._filler.fill(value)
+
+    def _decide_for_client(self, slot: Slot) -> str:
+        text = slot.text
+        if slot.is_key:
+            return text if text in words.CLIENT_KEYS else self.name(text)
+        key = slot.path[-1] if slot.path else ""
+        if key == "model" and text in self._models:
+            return text
+        if key in words.CLIENT_VALUES and words.are_known(text):
+            return text
+        if key in ("url", "image_url", "file_data"):
+            return self._attachment(text)
+        if key in ("name", "required", "user") or key.endswith(("_id", "_key", "_identifier")):
+            return self.name(text)
+        return self.text(text)
+
+    def _attachment(self, text: str) -> str:
+        found = _BASE64.fullmatch(text)
+        if found is None:
+            return self.name(text)
+        prefix = found["prefix"] or ""
+        return prefix + _blank_base64(found["content"])
+
+
+def _blank_base64(content: str) -> str:
+    """Base64 of as many characters that holds nothing but, for a picture, that it is one."""
+    head = content[:24]
+    try:
+        is_picture = sniff_media_type(msgspec.convert(head, bytes)) is not None
+    except msgspec.ValidationError:
+        is_picture = False
+    kept = 24 if is_picture else 0
+    blank = [*content[:kept]]
+    letters = [place for place in range(kept, len(content)) if content[place] not in " \t\r\n="]
+    blank += content[kept:]
+    for number, place in enumerate(letters):
+        blank[place] = _LETTERS[number % 4]
+    last = len(letters) % 4
+    for place, letter in zip(letters[len(letters) - last :], _TAILS.get(last, ""), strict=False):
+        blank[place] = letter
+    return "".join(blank)
+
+
+def _divide(text: str, slots: Sequence[Slot]) -> list[str]:
+    """Cut a text into pieces as long as those it was joined from."""
+    pieces: list[str] = []
+    position = 0
+    for slot in slots:
+        pieces.append(text[position : position + len(slot.text)])
+        position += len(slot.text)
+    return pieces
+
+
+def _read_stops(body: bytes) -> list[str]:
+    """The strings at which the client wants the answer to end."""
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    stop = fields.get("stop") if isinstance(fields, dict) else None
+    stops = [stop] if isinstance(stop, str) else stop
+    return [each for each in stops if isinstance(each, str)] if isinstance(stops, list) else []

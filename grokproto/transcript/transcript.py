@@ -1,0 +1,228 @@
+"""A transcript: a recording that may be kept, since nobody's words and no secret are in it.
+
+Whether what stands for the words makes an exchange go the same way is not taken on trust. While a
+transcript is made a fresh exchange is told the redacted events, and its commands are held against
+those of the real one: the same kinds, outcomes, times, and lengths of all that was said. They are
+what is written down. Where an exchange goes another way for all that (a name of one letter, a
+pattern in a text that nobody thought of), the transcript says from which step on, and has only the
+outlines of the commands from there.
+
+The file is JSON lines: the opening, then a line for each step. `docs/transcripts.md` shows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from ..commands import Command
+from ..dialects import DIALECTS
+from ..errors import ConfigurationError, LocalProtocolError
+from ..events import Event
+from ..models import Model, ModelTable
+from ..settings import Settings
+from .form import JSON, decode, decode_event, encode, outline, to_bytes, to_text
+from .player import Player
+from .recording import Handled, Notes, Opening, Recording, Taken
+from .redacting import redact_events, redact_notes, redact_opening
+
+FORMAT = 1
+
+
+@attrs.frozen
+class Entry:
+    """One step, with the written form of what came of it."""
+
+    branch: int | None
+    """Of a fork; None for the exchange itself."""
+    event: Event | None
+    """None where the joint took the branch's last command, or the host dropped it."""
+    now: float | None
+    """Host clock, seconds; None for what the joint took."""
+    commands: Sequence[Any]
+    notes: Notes | None = None
+
+    def play(self, player: Player) -> Sequence[Command]:
+        """Do the same to a fresh exchange.
+
+        Raises:
+            LocalProtocolError: It cannot be done.
+        """
+        if self.event is not None:
+            assert self.now is not None
+            return (player.handle(self.branch, self.event, self.now),)
+        if self.now is not None:
+            return player.abandon(self.branch, self.now)
+        assert self.branch is not None
+        return player.take(self.branch)
+
+
+@attrs.frozen
+class Transcript:
+    """A recording that may be kept."""
+
+    opening: Opening
+    entries: Sequence[Entry]
+    keeps_text: bool
+    whole: bool
+    """Otherwise the exchange was too long, and the last steps are missing."""
+    differs: int | None = None
+    """The number of the entry from which on filler made another way; None where nowhere."""
+
+
+def build_transcript(recording: Recording, *, keep_text: bool = False) -> Transcript:
+    """Make of a recording what may be kept.
+
+    Args:
+        recording: With all that is secret.
+        keep_text: Leave in what was asked and answered. Cookies, keys and headers go all the same.
+    """
+    redaction, opening = redact_opening(recording.opening, keep_text=keep_text)
+    events = redact_events(recording.steps, redaction)
+    player = Player(opening)
+    entries: list[Entry] = []
+    differs: int | None = None
+    for number, (step, event) in enumerate(zip(recording.steps, events, strict=True)):
+        happened = (step.command,) if isinstance(step, Handled) else step.commands
+        entry = Entry(
+            step.branch,
+            event,
+            None if isinstance(step, Taken) else step.now,
+            [outline(command) for command in happened],
+            redact_notes(step.notes, redaction) if isinstance(step, Handled) else None,
+        )
+        if differs is None:
+            commands = _play(entry, player)
+            if commands is None or [outline(c) for c in commands] != entry.commands:
+                differs = number
+            else:
+                entry = attrs.evolve(entry, commands=[encode(c) for c in commands])
+        entries.append(entry)
+    return Transcript(opening, entries, keep_text, recording.whole, differs)
+
+
+def _play(entry: Entry, player: Player) -> Sequence[Command] | None:
+    try:
+        return entry.play(player)
+    except LocalProtocolError:
+        return None
+
+
+# The file
+
+
+def encode_transcript(transcript: Transcript) -> bytes:
+    """The file."""
+    opening = transcript.opening
+    models = opening.models
+    head = {
+        "transcript": FORMAT,
+        "text": "kept" if transcript.keeps_text else "filler",
+        "whole": transcript.whole,
+        "differs": transcript.differs,
+        "dialect": opening.dialect.name,
+        "created": opening.created,
+        "headers": dict(opening.headers),
+        "ids": list(opening.ids),
+        "models": [encode(model) for name, model in models.items() if name == model.name],
+        "aliases": {name: model.name for name, model in models.items() if name != model.name},
+        "settings": encode(opening.settings),
+        "body": to_text(opening.body),
+    }
+    lines = [head, *map(_encode_entry, transcript.entries)]
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def _encode_entry(entry: Entry) -> JSON:
+    written: JSON = {}
+    if entry.now is not None:
+        written["now"] = entry.now
+    if entry.branch is not None:
+        written["branch"] = entry.branch
+    if entry.event is not None:
+        written["event"] = encode(entry.event)
+        (written["command"],) = entry.commands
+        if entry.notes is not None:
+            written["notes"] = entry.notes
+    else:
+        written["taken" if entry.now is None else "abandoned"] = list(entry.commands)
+    return written
+
+
+def decode_transcript(data: bytes) -> Transcript:
+    """Read a file.
+
+    Raises:
+        ConfigurationError: It is no transcript, or one of another version.
+    """
+    transcript: Transcript | None = None
+    entries: list[Entry] = []
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines() or [""], 1):
+        try:
+            if transcript is None:
+                transcript = _decode_head(json.loads(line))
+            else:
+                entries.append(_decode_entry(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError, ConfigurationError) as exc:
+            raise ConfigurationError(f"line {number} is no transcript's: {exc}") from exc
+    assert transcript is not None
+    return attrs.evolve(transcript, entries=entries)
+
+
+def _decode_head(head: JSON) -> Transcript:
+    if head.get("transcript") != FORMAT:
+        raise ValueError(f"it has format {head.get('transcript')!r}, and {FORMAT} is known here")
+    models = [decode(_fields(model), Model) for model in head["models"]]
+    opening = Opening(
+        to_bytes(head["body"]),
+        DIALECTS[head["dialect"]],
+        ModelTable(models, head["aliases"]),
+        decode(_fields(head["settings"]), Settings),
+        head["created"],
+        head["headers"],
+        head["ids"],
+    )
+    return Transcript(opening, (), head["text"] == "kept", head["whole"], head["differs"])
+
+
+def _fields(written: JSON) -> JSON:
+    return {name: value for name, value in written.items() if name != "is"}
+
+
+def _decode_entry(written: JSON) -> Entry:
+    branch, now = written.get("branch"), written.get("now")
+    if "event" in written:
+        event = decode_event(written["event"])
+        return Entry(branch, event, now, [written["command"]], written.get("notes"))
+    return Entry(branch, None, now, written["taken" if now is None else "abandoned"])
+
+
+@attrs.frozen
+class Difference:
+    """What a fresh exchange does otherwise."""
+
+    number: int
+    """Of the entry."""
+    expected: Sequence[Any]
+    found: Sequence[Any] | str
+    """Or why it cannot be done."""
+
+
+def replay(transcript: Transcript) -> Iterator[Difference | None]:
+    """Tell a fresh exchange what the other was told, step by step.
+
+    Gives None for each step at which it does the very same, and ends with the first difference.
+    """
+    player = Player(transcript.opening)
+    for number, entry in enumerate(transcript.entries[: transcript.differs]):
+        try:
+            found: Sequence[Any] | str = [encode(command) for command in entry.play(player)]
+        except LocalProtocolError as exc:
+            found = str(exc)
+        if found != list(entry.commands):
+            yield Difference(number, entry.commands, found)
+            return
+        yield None
