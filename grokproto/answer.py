@@ -7,6 +7,7 @@ dialect encoder turns them into the client's bytes.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import attrs
@@ -160,6 +161,30 @@ class Picture:
 
     data: bytes | None = attrs.field(default=None, repr=False)
     """The picture itself, where it was fetched."""
+
+
+@attrs.frozen
+class Unknown:
+    """A name in Grok's frames that nobody here knows. It is no event, but told beside them."""
+
+    name: str
+    """`?` where it looks like data."""
+
+    times: int
+    """How often it was seen; not all frames are looked at."""
+
+    shape: str
+    """What kinds of values it has, such as `{on: boolean, layers: [{depth: number}]}`."""
+
+
+def add_up(unknown: Iterable[Unknown]) -> tuple[Unknown, ...]:
+    """Make one of those of a name."""
+    total: dict[str, Unknown] = {}
+    for each in unknown:
+        known = total.get(each.name)
+        times = each.times + (0 if known is None else known.times)
+        total[each.name] = Unknown(each.name, times, each.shape if known is None else known.shape)
+    return tuple(total.values())
 
 
 class EndReason(enum.Enum):

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 import msgspec
 
+from .answer import Unknown
 from .failures import Failure
 from .lease import Lease, Outcome, Quota
 
@@ -213,6 +214,9 @@ class Summary:
 
     model: str | None = None
     """The model, where the request named one that there is."""
+
+    unknown: tuple[Unknown, ...] = ()
+    """Names in Grok's answers that nobody here knows: its API may have changed."""
 
 
 @attrs.frozen

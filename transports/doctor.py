@@ -13,11 +13,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
+import msgspec
 import trio
 
+from grokproto.commands import UpstreamRequest
 from grokproto.credentials import DEFAULT_QUOTAS
 from grokproto.errors import ConfigurationError, RemoteProtocolError
 from grokproto.events import RequestFailed
@@ -29,10 +32,13 @@ from grokproto.models import ModelTable
 from grokproto.settings import Settings
 
 from .config import Config, load_config
+from .server import Listening
 from .store import MEMORY, StateHeldError, Store
 from .upstream import Fetched, Upstream, UpstreamConfig
 
 _TIMEOUT = 15.0
+_HERE_TIMEOUT = 2.0
+"""For a server on this machine, or near it."""
 _MAX_SKEW = 120.0
 """Seconds by which a clock may be off; cookies and signatures carry times."""
 _BODY = 64 * 1024
@@ -119,6 +125,7 @@ async def examine(
     for account in found:
         if account.disabled is not None:
             yield _tell_disabled(account)
+    yield await _check_drift(config)
     async for finding in _check_far_ends(config, found if with_credentials else []):
         yield finding
 
@@ -185,6 +192,54 @@ def _tell_disabled(account: Account) -> Finding:
         f"It is disabled: {account.disabled}",
         f"Once that is mended: grokproto credentials enable {name}.",
     )
+
+
+async def _check_drift(config: Config) -> Finding:
+    """Ask the server that runs here, if one does, what it has seen in Grok's answers."""
+    drift = await _ask_server(config)
+    if drift is None:
+        return ok("drift", "No server runs here that could tell of changes in Grok's answers.")
+    if not drift.names:
+        return ok("drift", "The server has seen nothing in Grok's answers that is unknown here.")
+    told = [f"{each['name']} ({each['times']} times: {each['shape']})" for each in drift.seen]
+    names = ", ".join(told) or f"{drift.names} names, told only to those with a key of its own"
+    return warning(
+        "drift",
+        f"Grok's answers have had what is unknown here: {names}.",
+        "Look whether answers are still right, and for a newer version of this.",
+    )
+
+
+async def _ask_server(config: Config) -> _Drift | None:
+    """What `GET /health` tells of drift; None where no server of this kind answers."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104
+    url = f"{Listening(host, config.port).url}/health"
+    key = config.api_keys.first
+    headers = () if key is None else (("authorization", f"Bearer {key.reveal()}"),)
+    upstream = Upstream(UpstreamConfig(connect_timeout=_HERE_TIMEOUT))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(upstream.run)
+        request = UpstreamRequest("GET", url, headers)
+        fetched = await upstream.fetch(request, limit=_BODY, timeout=_HERE_TIMEOUT)
+        nursery.cancel_scope.cancel()
+    if isinstance(fetched, RequestFailed) or fetched.status != 200:
+        return None
+    try:
+        return msgspec.json.decode(fetched.body, type=_Health).drift
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+class _Drift(msgspec.Struct):
+    names: int = 0
+    seen: list[dict[str, Any]] = []  # msgspec gives each its own
+
+
+class _Health(msgspec.Struct):
+    """What is read of the answer; `running` is there if the server is of this kind."""
+
+    running: int
+    drift: _Drift = msgspec.field(default_factory=_Drift)
 
 
 async def _check_far_ends(config: Config, accounts: list[Account]) -> AsyncIterator[Finding]:

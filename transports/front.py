@@ -129,6 +129,7 @@ class Call:
         decide: What is done about it: an answer, or the steps to one.
         new_id: Makes an id, for a request that brings none.
         now: The host's clock, seconds.
+        on_summary: Told what became of its exchange.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Call:
         decide: Callable[[Call], Respond | Steps],
         new_id: Callable[[], str],
         now: float,
+        on_summary: Callable[[Summary], object] = lambda _: None,
     ) -> None:
         self.head = head
         self._decide = decide
@@ -148,9 +150,20 @@ class Call:
         """What the path has after its route's `{}`."""
         self.status: int | None = None
         """What the client was told; None where it was told nothing."""
-        self.summary: Summary | None = None
-        """Of the exchange, if there was one."""
+        self._summary: Summary | None = None
+        self._on_summary = on_summary
         self._steps: Steps | None = None
+
+    @property
+    def summary(self) -> Summary | None:
+        """What became of the exchange, if there was one. Whoever drives it leaves it here."""
+        return self._summary
+
+    @summary.setter
+    def summary(self, summary: Summary | None) -> None:
+        self._summary = summary
+        if summary is not None:
+            self._on_summary(summary)
 
     def begin(self) -> Step:
         """The first step."""

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sized
 import attrs
 import msgspec
 
-from grokproto.commands import Branch
+from grokproto.answer import Unknown
+from grokproto.commands import Branch, Summary
 from grokproto.credentials import parse_own
 from grokproto.dialects import DIALECTS
 from grokproto.dialects.base import Dialect
@@ -21,6 +22,7 @@ from grokproto.secret import Secret
 from grokproto.settings import Settings
 
 from . import admin
+from .drift import Drift
 from .front import (
     JSON,
     Call,
@@ -62,6 +64,7 @@ class Front:
         max_body_bytes: The longest body of a request.
         running: The exchanges under way.
         make_exchange: Makes one; `Exchange`, or something in its place that watches it.
+        on_drift: Told of each name in Grok's answers that nobody here knows, the first time.
         new_id: Makes a fresh unique id.
         unix_time: Unix seconds.
     """
@@ -75,6 +78,7 @@ class Front:
         max_body_bytes: int,
         running: Sized = (),
         make_exchange: Callable[..., Branch] = Exchange,
+        on_drift: Callable[[Unknown], object] = lambda _: None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         unix_time: Callable[[], float] = time.time,
     ) -> None:
@@ -84,6 +88,7 @@ class Front:
         self._max_body_bytes = max_body_bytes
         self._running = running
         self._make_exchange = make_exchange
+        self._drift = Drift(on_drift)
         self._new_id = new_id
         self._unix_time = unix_time
 
@@ -94,7 +99,11 @@ class Front:
             head: Its head.
             now: The host's clock, seconds.
         """
-        return Call(head, self._decide, self._new_id, now)
+        return Call(head, self._decide, self._new_id, now, self._take_summary)
+
+    def _take_summary(self, summary: Summary) -> None:
+        if summary.unknown:
+            self._drift.add(summary.unknown, self._unix_time())
 
     def _decide(self, call: Call) -> Respond | Steps:
         head = call.head
@@ -118,13 +127,21 @@ class Front:
 
     # Handlers
 
-    def health(self, _: Call) -> Steps:
-        """Whether the server is alive, and what is wrong with it all the same."""
+    def health(self, call: Call) -> Steps:
+        """Whether the server is alive, and what is wrong with it all the same.
+
+        Anybody may ask how many names of Grok's are unknown here; which, is for those with a key.
+        """
         body: dict[str, object] = {"status": "ok", "running": len(self._running)}
         if self._keys is not None:
             found = yield Order(Action.HEALTH)
             if found["state"] is not None:
                 body.update(status="degraded", state=found["state"])
+        if self._drift:
+            drift: dict[str, object] = {"names": len(self._drift)}
+            if self._keys is not None and self._keys.accept(call.head.key):
+                drift["seen"] = self._drift.describe()
+            body["drift"] = drift
         return _respond(body)
 
     def ready(self, _: Call) -> Steps:

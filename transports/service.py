@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sized
 
 import attrs
 
+from grokproto.answer import Unknown
 from grokproto.commands import Branch
 from grokproto.credentials import (
     CredentialPool,
@@ -74,12 +75,18 @@ class Service:
             max_body_bytes=self.max_body_bytes,
             running=running,
             make_exchange=self.make_exchange,
+            on_drift=_tell_drift,
         )
 
     def build_desk(self, loop: Loop) -> PictureDesk:
         """What is done with pictures, in tasks of an event loop."""
         local = None if self.pictures is None else LocalPictures(self.pictures, loop)
         return PictureDesk(local, self.public_url, loop=loop)
+
+
+def _tell_drift(unknown: Unknown) -> None:
+    """Say in the log that Grok's API may have changed."""
+    get_logger().warning("unknown name in an answer", name=unknown.name, shape=unknown.shape)
 
 
 def open_pictures(config: Config) -> PictureStore | None:

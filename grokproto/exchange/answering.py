@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..answer import EndReason, Usage
+from ..answer import EndReason, Unknown, Usage
 from ..commands import AcquireCredential, Wait
 from ..dialects.base import Encoder
 from ..errors import RemoteProtocolError
@@ -61,6 +61,8 @@ class Answering:
         self._prompt_tokens = estimate_tokens(plan.prompt.message)
         self._attempt: Attempt | None = None
         """The last one."""
+        self._unknown: tuple[Unknown, ...] = ()
+        """Of those before it."""
         self.failure: Failure | None = None
         """Why there is no answer, or none yet."""
         self.attempts = 0
@@ -77,6 +79,11 @@ class Answering:
             return Usage(self._prompt_tokens, 0)
         return self._attempt.rendering.measure(self._prompt_tokens)
 
+    @property
+    def unknown(self) -> tuple[Unknown, ...]:
+        """Names in Grok's answers that nobody here knows."""
+        return self._unknown if self._attempt is None else (*self._unknown, *self._attempt.unknown)
+
     def run(self) -> Steps[None]:
         """Everything up to the end of the response, with either an answer or a failure."""
         self._holdings.enter(State.ACQUIRING)
@@ -90,6 +97,7 @@ class Answering:
                 self.failure = _choose(self.failure, lease)
                 break
             self.attempts += 1
+            self._unknown = self.unknown
             self._attempt = Attempt(
                 self._plan,
                 lease,

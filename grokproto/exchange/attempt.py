@@ -83,8 +83,14 @@ class Attempt:
         self._reply = reply
         self._upstream = upstream
         self.rendering = Rendering(plan.request, settings, encoder.encode, encoder.encode_run)
+        self._reader = AnswerReader(max_line_bytes=settings.max_line_bytes)
         drawing = plan.request.drawing
         self._previews_left = 0 if drawing is None else drawing.previews
+
+    @property
+    def unknown(self) -> tuple[answer.Unknown, ...]:
+        """Names in Grok's answer that nobody here knows."""
+        return self._reader.unknown
 
     def run(self) -> Steps[answer.EndReason | Failure]:
         """Ask, and pass the answer on; end neither the reply nor the lease."""
@@ -191,7 +197,7 @@ class Attempt:
     # The answer
 
     def _read_answer(self) -> Steps[answer.EndReason | Failure]:
-        reader = AnswerReader(max_line_bytes=self._settings.max_line_bytes)
+        reader = self._reader
         room = self._settings.max_answer_bytes
         holdings, reply, upstream = self._holdings, self._reply, self._upstream
         while True:

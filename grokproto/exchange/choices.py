@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..answer import Usage
+from ..answer import Unknown, Usage
 from ..commands import ClientCommand, Command, Finish, SendData, SendResponse
 from ..dialects.base import Choices
 from ..failures import Failure
@@ -66,6 +66,11 @@ class Join:
             sum(each.usage.completion_tokens for each in self._works),
             sum(each.usage.reasoning_tokens for each in self._works),
         )
+
+    @property
+    def unknown(self) -> tuple[Unknown, ...]:
+        """Of all."""
+        return tuple(unknown for each in self._works for unknown in each.unknown)
 
     @property
     def attempts(self) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 
 import attrs
 
-from ..answer import Usage
+from ..answer import Usage, add_up
 from ..commands import Branch, FetchPicture, Finish, Fork, Summary
 from ..dialects.base import Choices, Dialect
 from ..errors import InvalidRequestError
@@ -118,6 +118,7 @@ class Flow:
                 completion_tokens=usage.completion_tokens,
                 reasoning_tokens=usage.reasoning_tokens,
                 client_closed=client_closed,
+                unknown=() if work is None else add_up(work.unknown),
             )
         )
 
@@ -215,5 +216,6 @@ class BranchFlow:
                 completion_tokens=answering.usage.completion_tokens,
                 reasoning_tokens=answering.usage.reasoning_tokens,
                 client_closed=client_closed,
+                unknown=add_up(answering.unknown),
             )
         )

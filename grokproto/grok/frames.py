@@ -85,9 +85,8 @@ _PASSED_OVER = frozenset(
 )
 """Names that are known and say nothing to us."""
 
-_KNOWN = _PASSED_OVER | {field.encode_name for field in msgspec.structs.fields(Frame)}
-
-_names = msgspec.json.Decoder(dict[str, msgspec.Raw])
+KNOWN_NAMES = _PASSED_OVER | {field.encode_name for field in msgspec.structs.fields(Frame)}
+"""All names of a frame that are known here."""
 
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -131,16 +130,3 @@ def decode_damaged_frame(data: bytes) -> Frame | None:
     return decode_frame(
         _ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found.group(), text)
     )
-
-
-def name_unknown_payloads(data: bytes) -> list[str]:
-    """The unknown names in an object that `decode_frame` could decode; none if it is damaged."""
-    try:
-        payload = _names.decode(data)
-        for wrapper in ("result", "response"):
-            inner = payload.get(wrapper)
-            if inner is not None and bytes(inner) != b"null":
-                payload = _names.decode(inner)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return []
-    return [name for name in payload if name not in _KNOWN]

@@ -30,8 +30,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from .. import answer
 from ..failures import Failure, FailureKind
+from .drift import Drift
 from .frames import Frame, ResponseFrame, decode_damaged_frame, decode_frame, decode_payload
-from .frames import name_unknown_payloads as name_unknown
 from .lines import LineReader
 from .markup import MarkupStripper
 from .pictures import Found, PictureSorter
@@ -58,9 +58,6 @@ MAX_RESULTS = 2000
 """Search results reported for one answer."""
 MAX_REPAIR = 256 * 1024
 """Characters of streamed text that are kept to compare with the final message."""
-MAX_UNKNOWN = 64
-"""Names of unknown payloads that are kept."""
-_MAX_NAME = 80
 _MAX_ANSWERS = 16
 """Ids of further answers that are kept; there has never been more than one."""
 
@@ -97,8 +94,18 @@ class AnswerReader:
         self._over = False
         """`Ended` or `Failed` was given out, or the body is over."""
         self._end_mark = False
-        self.unknown_kinds: dict[str, int] = {}
-        """How often each unknown payload came. A drift of Grok's API shows here first."""
+        self._drift = Drift()
+
+    @property
+    def unknown_kinds(self) -> dict[str, int]:
+        """How often each name came that nobody here knows. A drift of Grok's API shows here
+        first."""
+        return self._drift.counts
+
+    @property
+    def unknown(self) -> tuple[answer.Unknown, ...]:
+        """The same, with what each looks like."""
+        return self._drift.seen
 
     @property
     def end_seen(self) -> bool:
@@ -199,6 +206,7 @@ class AnswerReader:
         self._misfits += 1
         if self._lines.mould is None or self._misfits > 1:
             self._lines.mould = build_mould(line, frame, thinking=thinking)
+            self._drift.glance(line)
 
     # Frames
 
@@ -237,8 +245,10 @@ class AnswerReader:
             if not self._read_payloads(response) and thinking is not None:
                 if response.is_soft_stop is not True and response.error is None:
                     self._fit(data, frame, thinking=thinking)
-        elif not self._read_payloads(response):
-            self._count_unknown(data)
+        elif self._read_payloads(response):
+            self._drift.glance(data)
+        else:
+            self._drift.look(data)
         if response.is_soft_stop is True:
             self._end_mark = True
         if response.error is not None:
@@ -382,11 +392,6 @@ class AnswerReader:
                 fresh.append(result)
         if fresh:
             self._events.append(answer.SearchResults(source, tuple(fresh)))
-
-    def _count_unknown(self, data: bytes) -> None:
-        for name in (name[:_MAX_NAME] for name in name_unknown(data)):
-            if name in self.unknown_kinds or len(self.unknown_kinds) < MAX_UNKNOWN:
-                self.unknown_kinds[name] = self.unknown_kinds.get(name, 0) + 1
 
     # Endings
 

@@ -9,6 +9,7 @@ import pytest
 from grokproto import answer
 from grokproto.failures import FailureKind
 from grokproto.grok import reader as reader_module
+from grokproto.grok.drift import MAX_UNKNOWN
 from grokproto.grok.reader import NEED_DATA, AnswerReader
 from tests.fixtures import build
 from tests.fixtures.load import STREAM_EXPECTATIONS, read_stream
@@ -110,10 +111,10 @@ def test_unknown_kinds_are_counted() -> None:
 
 def test_unknown_kinds_are_bounded() -> None:
     reader = AnswerReader()
-    for number in range(2 * reader_module.MAX_UNKNOWN):
+    for number in range(2 * MAX_UNKNOWN):
         reader.receive_data(b'{"result":{"kind%d":1}}\n' % number)
     reader.receive_data(b'{"result":{"%b":1}}\n' % (b"x" * 5000))
-    assert len(reader.unknown_kinds) == reader_module.MAX_UNKNOWN
+    assert len(reader.unknown_kinds) == MAX_UNKNOWN
     assert max(map(len, reader.unknown_kinds)) < 100
 
 
