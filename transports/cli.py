@@ -20,6 +20,7 @@ from grokproto.errors import ConfigurationError
 from grokproto.models import ModelTable
 
 from . import simulate
+from .cli_conform import conform_command
 from .cli_credentials import credentials_group, look
 from .cli_offline import convert_command, parse_command, replay_command
 from .config import Config, load_config
@@ -70,6 +71,7 @@ def cli() -> None:
     """An OpenAI-compatible API in front of grok.com."""
 
 
+cli.add_command(conform_command)
 cli.add_command(credentials_group)
 cli.add_command(parse_command)
 cli.add_command(convert_command)

@@ -24,13 +24,14 @@ from transports.asgi import ASGIApp
 from transports.config import Config, load_config
 from transports.pictures import PictureDesk
 from transports.scheduler import Scheduler
-from transports.serve import point_at
+from transports.serve import point_at, run_server
 from transports.server import Listening
 from transports.service import build_scheduler, build_service, open_pictures
 from transports.simulator import Simulator
 from transports.store import MEMORY, Store
 from transports.threaded import WSGIApp
 
+KEY = "a-key-of-ours"
 HOSTS = ("server", "uvicorn", "hypercorn", "werkzeug")
 """The trio server, the ASGI application on asyncio and on trio, the WSGI application."""
 
@@ -83,6 +84,31 @@ def run_hypercorn(app: Any, sock: socket.socket) -> Host:
     return Host(lambda: trio.run(serve), stopped.set)
 
 
+@contextlib.contextmanager
+def running_own(config: Config, scheduler: Scheduler) -> Iterator[Listening]:
+    """The trio server in a thread, until the block is left."""
+    started: queue.SimpleQueue[tuple[Listening, trio.lowlevel.TrioToken]] = queue.SimpleQueue()
+    scope = trio.CancelScope()
+
+    async def main() -> None:
+        def announce(listening: Listening) -> None:
+            started.put((listening, trio.lowlevel.current_trio_token()))
+
+        with scope:
+            models = config.read_models()
+            await run_server(config, models, scheduler, announce, signals=False)
+
+    thread = threading.Thread(target=trio.run, args=(main,), daemon=True)
+    thread.start()
+    listening, token = started.get(timeout=PATIENCE)
+    try:
+        yield listening
+    finally:
+        token.run_sync_soon(scope.cancel)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
 class _Quiet(werkzeug.serving.WSGIRequestHandler):
     def log(self, *args: Any) -> None:
         pass
@@ -119,12 +145,15 @@ def running(build: Callable[[socket.socket], Host]) -> Iterator[Listening]:
 
 @contextlib.contextmanager
 def hosted(
-    kind: str, config: Config, accounts: Accounts, pictures: PictureDesk | None
+    kind: str, config: Config, accounts: Accounts, pictures: PictureDesk | None = None
 ) -> Iterator[Listening]:
     """A host of a kind."""
     service = build_service(config, open_pictures(config) if pictures is None else None)
     with contextlib.ExitStack() as stack:
-        if kind == "werkzeug":
+        if kind == "server":
+            scheduler = stack.enter_context(accounts.open())
+            yield stack.enter_context(running_own(config, scheduler))
+        elif kind == "werkzeug":
             scheduler = stack.enter_context(accounts.open())
             app = stack.enter_context(WSGIApp(service, scheduler, pictures=pictures))
             yield stack.enter_context(running(lambda sock: run_werkzeug(app, sock)))
@@ -175,14 +204,10 @@ def with_host(
 
 
 class Grok:
-    """A simulated Grok in a thread.
+    """A simulated Grok in a thread. See `Simulator`."""
 
-    Args:
-        simulator: It.
-    """
-
-    def __init__(self) -> None:
-        self.simulator = Simulator()
+    def __init__(self, **options: Any) -> None:
+        self.simulator = Simulator(**options)
         self._started = threading.Event()
         self._scope = trio.CancelScope()
         self._token: trio.lowlevel.TrioToken | None = None
@@ -225,5 +250,5 @@ class Grok:
     def configure(self, **environment: str) -> Config:
         """A configuration that leads to it."""
         variables = {"STATE": MEMORY, "QUOTA_PROBE": "false", "IS_TEMP_GROK2": "false"}
-        variables.update({"SSO": "anna,bert,cleo", "API_KEY": "a-key"})
+        variables.update({"SSO": "anna,bert,cleo", "API_KEY": KEY, "PORT": "0"})
         return point_at(load_config({**variables, **environment}), self.simulator.base_url)
