@@ -114,7 +114,11 @@ class Recordings:
     def record(self, body: bytes, **arguments: Any) -> RecordedExchange:
         """An exchange that is kept. The arguments are those of `Exchange`."""
         return RecordedExchange(
-            body, **arguments, describe=self._describe, on_end=self._take_recording
+            body,
+            **arguments,
+            describe=self._describe,
+            on_end=self._take_recording,
+            guard=threading.Lock(),
         )
 
     def _take_recording(self, recording: Recording) -> None:

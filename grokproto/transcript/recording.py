@@ -11,6 +11,7 @@ every word in it: `grokproto.transcript.build_transcript` makes of it what may b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import attrs
@@ -112,11 +113,15 @@ Describe: TypeAlias = Callable[[Command, Event], Notes | None]
 class _Log:
     """What all parts of one exchange write into."""
 
-    def __init__(self, size: int, limit: int, describe: Describe) -> None:
+    def __init__(
+        self, size: int, limit: int, describe: Describe, guard: AbstractContextManager[object]
+    ) -> None:
         self.steps: list[Step] = []
         self.whole = size <= limit
         self._room = limit - size
         self.describe = describe
+        self.guard = guard
+        """What is written down is in the order in which it happens."""
 
     def write(self, step: Step) -> None:
         """Write a step down, as long as there is room."""
@@ -140,6 +145,11 @@ class _Recorded:
 
     def handle(self, event: Event, now: float) -> Command:
         """See `Exchange.handle`."""
+        with self._log.guard:
+            command = self._handle(event, now)
+        return self._wrap(command) if isinstance(command, Fork) else command
+
+    def _handle(self, event: Event, now: float) -> Command:
         notes: Notes | None = None
         asked = self._command
         if isinstance(event, CredentialAcquired | NoCredential) or type(asked) is ReleaseCredential:
@@ -148,16 +158,15 @@ class _Recorded:
         command = self._exchange.handle(event, now)
         self._command = command
         self._log.write(Handled(self._branch, now, event, command, notes))
-        if isinstance(command, Fork):
-            return self._wrap(command)
         return command
 
     def abandon(self, now: float) -> list[CleanupCommand]:
         """See `Exchange.abandon`."""
-        owed = self._exchange.abandon(now)
-        if not self._dropped and not isinstance(self._command, Finish):
-            self._log.write(Abandoned(self._branch, now, tuple(owed)))
-        self._dropped = True
+        with self._log.guard:
+            owed = self._exchange.abandon(now)
+            if not self._dropped and not isinstance(self._command, Finish):
+                self._log.write(Abandoned(self._branch, now, tuple(owed)))
+            self._dropped = True
         return owed
 
     def _wrap(self, fork: Fork) -> Fork:
@@ -181,8 +190,9 @@ class _RecordedJoint:
 
     def take(self, index: int, command: Command) -> Sequence[ClientCommand]:
         """See `Joint.take`."""
-        commands = self._joint.take(index, command)
-        self._log.write(Taken(index, tuple(commands)))
+        with self._log.guard:
+            commands = self._joint.take(index, command)
+            self._log.write(Taken(index, tuple(commands)))
         return commands
 
 
@@ -210,6 +220,7 @@ class RecordedExchange(_Recorded):
         on_end: Gets the recording, once: with `Finish`, or when the host drops the exchange.
         describe: Tells of the credentials; called after every answer of the pool's.
         limit: Bytes of request and answers that are written down.
+        guard: A lock, where the branches of a fork are driven by several threads.
     """
 
     def __init__(
@@ -225,6 +236,7 @@ class RecordedExchange(_Recorded):
         on_end: Callable[[Recording], None],
         describe: Describe = lambda _command, _event: None,
         limit: int = MAX_BYTES,
+        guard: AbstractContextManager[object] | None = None,
     ) -> None:
         self._ids: list[str] = []
         self._headers = _Looked(headers or {})
@@ -247,7 +259,8 @@ class RecordedExchange(_Recorded):
             headers=self._headers,
         )
         self._whole = exchange
-        super().__init__(exchange, _Log(len(body), limit, describe), None)
+        log = _Log(len(body), limit, describe, guard or nullcontext())
+        super().__init__(exchange, log, None)
 
     @property
     def state(self) -> State:

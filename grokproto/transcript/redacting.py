@@ -120,23 +120,21 @@ def _has_data(step: Step) -> TypeGuard[_Data]:
 def _redact(event: Event, redaction: Redaction | None) -> Event:
     match event:
         case CredentialAcquired(lease):
-            return CredentialAcquired(attrs.evolve(lease, cookies=_hide(lease.cookies)))
-        case ResponseReceived(status, headers):
+            return attrs.evolve(event, lease=attrs.evolve(lease, cookies=_hide(lease.cookies)))
+        case ResponseReceived(_, headers):
             kept = tuple(pair for pair in headers if pair[0] in _KEPT_HEADERS)
-            return ResponseReceived(status, kept)
+            return attrs.evolve(event, headers=kept)
     if redaction is None:
         return event
     match event:
-        case NoCredential(message, retry_after, busy):
-            return NoCredential(redaction.reason(message), retry_after, busy)
+        case NoCredential(message):
+            return attrs.evolve(event, message=redaction.reason(message))
         case PictureFetched(data):
-            return PictureFetched(redaction.picture(data))
-        case PictureRefused(reason):
-            return PictureRefused(redaction.reason(reason))
+            return attrs.evolve(event, data=redaction.picture(data))
+        case PictureRefused(reason) | RequestFailed(reason):
+            return attrs.evolve(event, reason=redaction.reason(reason))
         case PictureStored(url):
-            return PictureStored(redaction.name(url))
-        case RequestFailed(reason, sent):
-            return RequestFailed(redaction.reason(reason), sent)
+            return attrs.evolve(event, url=redaction.name(url))
     return event
 
 

@@ -127,9 +127,10 @@ def _tell_event(event: e.Event, branch: int | None) -> Iterator[str]:
             yield f"Grok answers with HTTP status {status}{said}."
         case e.EndOfMessage(framed):
             yield "Grok's answer ends." if framed else "The connection to Grok ends."
-        case e.RequestFailed(reason, sent):
+        case e.RequestFailed(reason, sent, repeated):
             seen = "" if sent else ", before Grok can have seen it"
-            yield f"The call breaks off{seen}: {reason}."
+            again = ", made twice" if repeated else ""
+            yield f"The call breaks off{seen}{again}: {reason}."
         case e.PictureFetched(data):
             yield f"The picture is there, {len(data)} bytes."
         case e.PictureRefused(reason):

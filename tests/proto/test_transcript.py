@@ -455,6 +455,13 @@ def test_telling_of_an_unframed_end_and_an_unsent_request() -> None:
     assert "So it is not the account's fault; one more try may be made with another." in sentences
 
 
+def test_telling_of_a_call_that_was_made_twice() -> None:
+    broken = Response(instead=e.RequestFailed("reset", repeated=True))
+    transcript = keep(record(FakeHost(lambda _: broken)))
+    sentences = [each.sentence for each in tell(transcript)]
+    assert "The call breaks off, made twice: reset." in sentences
+
+
 def test_times_are_told_from_the_beginning() -> None:
     kept: list[Recording] = []
     exchange = make_recorded(kept)
