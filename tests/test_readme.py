@@ -15,7 +15,7 @@ from grokproto import POLICIES, FailureKind, ModelTable, read_models
 from grokproto.dialects.openai_params import PARAMETERS
 from grokproto.dialects.openai_request import EFFORTS
 from tests.clients.conftest import start_demo, stop_demo
-from tests.snippets import find_blocks, read_document, run_python
+from tests.snippets import ROOT, find_blocks, read_document, run_python
 from transports.config import Config
 
 README = read_document("README.md")
@@ -77,6 +77,19 @@ def test_errors_table() -> None:
     }
     assert {(policy.status, kind.value) for kind, policy in POLICIES.items()} <= told
     assert {code for _, code in told} >= {kind.value for kind in FailureKind}
+
+
+def test_security_page() -> None:
+    text = read_document("SECURITY.md")
+    for name in re.findall(r"`(?:tests/transports/)?(test_\w+\.py)`", text):
+        assert (ROOT / "tests" / "transports" / name).exists(), name
+    fields = attrs.fields(Config)  # type: ignore[arg-type]
+    known = {field.metadata["environ_config"].name for field in fields}
+    for name in re.findall(r"`([A-Z]+_[A-Z_]+)\b", text):
+        assert name in known or name == "UPSTREAM_", name
+    for page in (text, README):
+        for link in re.findall(r"\[\w[^]]*\]\(([\w/]+\.md)\)", page):
+            assert (ROOT / link).exists(), link
 
 
 def describe_configuration() -> str:

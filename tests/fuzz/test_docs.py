@@ -13,20 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.__main__ import NAMES
+from tests.snippets import ROOT, find_block, read_document, run_python
 from tests.transports.simulated import Client, with_simulator
 from transports.codings import CodingError
 from transports.simulator import Simulator
 
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "fuzzing.md").read_text(encoding="utf-8")
+PAGE = "docs/fuzzing.md"
+TEXT = read_document(PAGE)
 
 
 def run_block(word: str) -> dict[str, Any]:
     """Run the snippet that holds a word; what it defined."""
-    (code,) = (each for each in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if word in each)
-    names: dict[str, Any] = {}
-    exec(compile(code, "docs/fuzzing.md", "exec"), names)
-    return names
+    return run_python(find_block(PAGE, "python", word))[1]
 
 
 def test_targets() -> None:
