@@ -64,7 +64,7 @@ class Head:
     def key(self) -> str:
         """The key that it gives; empty where it gives none."""
         scheme, _, key = (self.headers.get("authorization") or "").partition(" ")
-        return key.strip() if scheme.lower() == "bearer" else ""
+        return key.strip(" \t") if scheme.lower() == "bearer" else ""
 
 
 @attrs.frozen
