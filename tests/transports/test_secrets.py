@@ -152,7 +152,7 @@ def crash(*_: Any, **__: Any) -> Any:
         "transports.upstream.httpcore.URL",
         "transports.upstream.Upstream.call",
         "transports.drive.Drive.run",
-        "transports.routes.Exchange",
+        "grokproto.exchange.machine.Context",
         "transports.routes.Call.send_response",
         "transports.routes.admin.add_credential",
         "transports.scheduler.encode_record",
