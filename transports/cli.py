@@ -23,12 +23,13 @@ from . import simulate
 from .cli_conform import conform_command
 from .cli_credentials import credentials_group, look
 from .cli_offline import convert_command, parse_command, replay_command
-from .config import Config, load_config
+from .config import Config, build_config, read_variables
 from .doctor import Account, Finding, Level, examine
 from .keys import DEFAULT_API_KEY
 from .logs import configure_logs
 from .serve import serve
 from .server import Listening
+from .workers import WorkerError
 
 _CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
 
@@ -49,10 +50,11 @@ class _Sentences(click.Group):
 
 
 def _find(exc: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """The exception of this kind in a group that holds nothing else."""
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    return exc if isinstance(exc, kind) else None
+    """The first exception of this kind in a group that holds no others."""
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc if isinstance(exc, kind) else None
+    found = [_find(each, kind) for each in exc.exceptions]
+    return found[0] if all(found) else None
 
 
 def _stop(sentence: str, code: int) -> NoReturn:
@@ -82,6 +84,7 @@ cli.add_command(replay_command)
 @click.option("--demo", is_flag=True, help="Talk to a simulated Grok: no account, no network.")
 @click.option("--host", help="Instead of HOST.")
 @click.option("--port", help="Instead of PORT.")
+@click.option("--workers", help="Instead of WORKERS.")
 @click.option(
     "--record",
     type=click.Path(path_type=Path, file_okay=False),
@@ -93,6 +96,7 @@ def serve_command(
     demo: bool,
     host: str | None,
     port: str | None,
+    workers: str | None,
     record: Path | None,
     keep_text: bool,
     env_file: Path | None,
@@ -100,9 +104,10 @@ def serve_command(
     """Start the server."""
     if keep_text and record is None:
         raise ConfigurationError("--keep-text is about transcripts, and there is no --record")
-    environment = dict(os.environ)
-    environment.update({k: v for k, v in (("HOST", host), ("PORT", port)) if v is not None})
-    config = load_config(environment, env_file)
+    options = {"HOST": host, "PORT": port, "WORKERS": workers}
+    given = {name: value for name, value in options.items() if value is not None}
+    variables = read_variables({**os.environ, **given}, env_file)
+    config = build_config(variables)
     configure_logs(config.log_level, config.log_format)
 
     def announce(listening: Listening) -> None:
@@ -115,9 +120,19 @@ def serve_command(
 
     try:
         trio.run(
-            lambda: serve(config, demo=demo, record=record, keep_text=keep_text, announce=announce)
+            lambda: serve(
+                config,
+                variables,
+                demo=demo,
+                record=record,
+                keep_text=keep_text,
+                announce=announce,
+            )
         )
-    except (OSError, BaseExceptionGroup) as exc:
+    except (OSError, WorkerError, BaseExceptionGroup) as exc:
+        failed = _find(exc, WorkerError)
+        if failed is not None:
+            _stop(str(failed), 1)
         found = _find(exc, OSError)
         if not isinstance(found, socket.gaierror) and (
             not isinstance(found, OSError) or found.errno not in _CANNOT_LISTEN

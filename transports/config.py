@@ -10,9 +10,11 @@ from __future__ import annotations
 import io
 import ipaddress
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
 import environ
 from dotenv import dotenv_values
 
@@ -217,7 +219,13 @@ class Config:
         "WRITE_TIMEOUT", "60", read_seconds(0.1), "For a client to take what it is sent"
     )
     max_connections: int = declare(
-        "MAX_CONNECTIONS", "10000", read_whole(1, 1_000_000), "Connections of clients"
+        "MAX_CONNECTIONS",
+        "10000",
+        read_whole(1, 1_000_000),
+        "Connections of clients, of each worker",
+    )
+    workers: int = declare(
+        "WORKERS", "1", read_whole(1, 64), "Processes that answer requests, with one state"
     )
     log_level: str = declare(
         "LOG_LEVEL", "info", read_one_of("debug", "info", "warning", "error"), "What to log"
@@ -237,6 +245,8 @@ class Config:
                 f"HOST is {self.host}, which others can reach, and API_KEY is the default that "
                 "everybody knows; set API_KEY to a key of your own"
             )
+        if self.workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
+            raise ConfigurationError("WORKERS must be 1 on this system, which cannot share a port")
 
     @property
     def state_path(self) -> str:
@@ -324,10 +334,31 @@ def load_config(environment: Mapping[str, str] | None = None, dotenv: Path | Non
     Raises:
         ConfigurationError: A value cannot be right, or the file cannot be read.
     """
+    return build_config(read_variables(environment, dotenv))
+
+
+def read_variables(
+    environment: Mapping[str, str] | None = None, dotenv: Path | None = None
+) -> dict[str, str]:
+    """The variables that are ours and have a value. See `load_config`.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+    """
     found = _read_dotenv(dotenv or Path(".env"), must_exist=dotenv is not None)
     merged = {**found, **(os.environ if environment is None else environment)}
-    present = {name: value for name, value in merged.items() if value}
-    config = environ.to_config(Config, environ=present)
+    fields = attrs.fields(Config)  # type: ignore[arg-type]  # the decorator hides that it has some
+    ours = {field.metadata["environ_config"].name for field in fields}
+    return {name: value for name, value in merged.items() if value and name in ours}
+
+
+def build_config(variables: Mapping[str, str]) -> Config:
+    """What variables say.
+
+    Raises:
+        ConfigurationError: A value cannot be right.
+    """
+    config = environ.to_config(Config, environ=dict(variables))
     config.check()
     return config
 

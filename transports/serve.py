@@ -1,41 +1,40 @@
-"""`grokproto serve`: the server put together from its parts, and its signals."""
+"""`grokproto serve`: a simulated Grok if that is wished, and the server, in one process or more."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
 import trio
 
 from grokproto.commands import Branch
+from grokproto.errors import ConfigurationError
 from grokproto.exchange import Exchange
 from grokproto.models import ModelTable
 from grokproto.secret import Secret
 
-from .answer import App
 from .config import Config
-from .connection import ConnectionLimits
-from .drive import Drives
 from .logs import get_logger
 from .pictures import PictureDesk
 from .recordings import open_recordings
 from .scheduler import Scheduler
-from .server import Listening, Server
+from .server import Listening
 from .service import build_service, open_pictures, open_scheduler
+from .serving import build_serving
+from .signals import call_on_signal
 from .simulator import Simulator
 from .store import MEMORY
 from .trio_loop import TRIO
-from .upstream import Upstream
 from .waiting import Waiting
+from .workers import run_workers
 
 DEMO_COOKIES = "demo-account-1,demo-account-2"
 
 
 async def serve(
     config: Config,
+    variables: Mapping[str, str],
     *,
     demo: bool = False,
     record: Path | None = None,
@@ -46,30 +45,43 @@ async def serve(
 
     Args:
         config: The configuration.
+        variables: What it was made of.
         demo: Talk to a simulated Grok, with accounts of its own, instead of the real one.
-        record: Keep a transcript of each exchange in this directory.
+        record: Keep a transcript of each exchange in this directory; in one process only.
         keep_text: With what was asked and answered.
         announce: Told where the server listens, once it does.
 
     Raises:
         ConfigurationError: The files that the configuration names are wrong.
         OSError: It cannot listen there.
+        WorkerError: One of its processes cannot be started.
     """
+    if record is not None and config.workers > 1:
+        raise ConfigurationError("--record keeps what one process does; set WORKERS to 1 with it")
     models = config.read_models()
+    url: str | None = None
     async with trio.open_nursery() as nursery:
         if demo:
             simulator = Simulator()
             listening = await nursery.start(simulator.run)
-            config = point_at(config, listening.url)
-            config = attrs.evolve(  # type: ignore[misc]
-                config, sso=Secret(DEMO_COOKIES), state=MEMORY, custom_sso=False
-            )
+            url = listening.url
+            config = make_demo(config, url)
         with (
             open_scheduler(config) as scheduler,
             open_recordings(config, scheduler, record, keep_text=keep_text) as make_exchange,
         ):
-            await run_server(config, models, scheduler, announce, make_exchange=make_exchange)
+            if config.workers == 1:
+                await run_server(config, models, scheduler, announce, make_exchange=make_exchange)
+            else:
+                await run_workers(config, variables, scheduler, announce, demo=url)
         nursery.cancel_scope.cancel()
+
+
+def make_demo(config: Config, url: str) -> Config:
+    """A configuration that talks to the simulator at `url`, with accounts of its own."""
+    return attrs.evolve(  # type: ignore[misc]  # as below
+        point_at(config, url), sso=Secret(DEMO_COOKIES), state=MEMORY, custom_sso=False
+    )
 
 
 def point_at(config: Config, url: str) -> Config:
@@ -112,61 +124,22 @@ async def run_server(
         ConfigurationError: The directory of local pictures cannot be used.
         OSError: It cannot listen there.
     """
-    log = get_logger()
-
-    def on_error(exc: BaseException) -> None:
-        log.error("a request failed by our own fault", exc_info=exc)
-
     kept = open_pictures(config) if pictures is None else None
     service = attrs.evolve(build_service(config, kept), models=models, make_exchange=make_exchange)
-    upstream = Upstream(service.upstream, on_error=on_error)
-    drives = Drives()
     waiting = Waiting(scheduler, TRIO)
-    app = App(
-        service.build_front(drives),
-        drives=drives,
-        pool=waiting,
-        upstream=upstream,
-        pictures=pictures or service.build_desk(TRIO),
-        loop=TRIO,
-    )
-    server = Server(
-        app,
-        limits=ConnectionLimits(
-            header_timeout=config.header_timeout,
-            body_timeout=config.body_timeout,
-            keepalive_timeout=config.keepalive_timeout,
-            write_timeout=config.write_timeout,
-            max_connections=config.max_connections,
-        ),
-        on_error=on_error,
-    )
+    serving = build_serving(config, service, waiting, pictures)
     async with trio.open_nursery() as nursery:
-        await nursery.start(upstream.run)
+        await nursery.start(serving.upstream.run)
         if service.fetches_guests:
-            nursery.start_soon(waiting.run_guests, upstream, service.settings)
+            nursery.start_soon(waiting.run_guests, serving.upstream, service.settings)
         if signals:
-            nursery.start_soon(_stop_on_signal, server)
+            nursery.start_soon(call_on_signal, serving.server.stop)
 
         async def run(*, task_status: trio.TaskStatus[Listening]) -> None:
-            await server.run(
-                config.host,
-                config.port,
-                grace=config.shutdown_grace,
-                on_grace_over=drives.stop,
-                task_status=task_status,
-            )
+            await serving.run(config.host, config.port, task_status=task_status)
             nursery.cancel_scope.cancel()
 
         listening: Listening = await nursery.start(run)
-        log.info("listening", url=listening.url)
+        get_logger().info("listening", url=listening.url)
         task_status.started(listening)
         announce(listening)
-
-
-async def _stop_on_signal(server: Server) -> None:
-    signals = [signal.SIGINT, signal.SIGTERM] if sys.platform != "win32" else [signal.SIGINT]
-    with trio.open_signal_receiver(*signals) as received:
-        async for number in received:
-            get_logger().info("stopping", signal=signal.Signals(number).name)
-            server.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -45,8 +45,13 @@ class Listening:
         return f"http://{host}:{self.port}"
 
 
-async def _open_listeners(host: str, port: int) -> list[socket.socket]:
+async def open_listeners(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
     """Listen on every address of a host name.
+
+    Args:
+        host: Name or address.
+        port: 0 for any that is free.
+        shared: Others listen there too, each with a queue of its own (`SO_REUSEPORT`).
 
     Raises:
         OSError: That cannot be done.
@@ -65,7 +70,7 @@ async def _open_listeners(host: str, port: int) -> list[socket.socket]:
                 # One port for all addresses of the name.
                 address = (address[0], listeners[0].getsockname()[1], *address[2:])  # noqa: PLW2901
             try:
-                listeners.append(_open_listener(family, kind, protocol, address))
+                listeners.append(_open_listener(family, kind, protocol, address, shared))
             except OSError as exc:
                 # A name may have an IPv6 address on a machine that does not speak IPv6.
                 if exc.errno not in _NO_SUCH_FAMILY:
@@ -80,10 +85,14 @@ async def _open_listeners(host: str, port: int) -> list[socket.socket]:
     return listeners
 
 
-def _open_listener(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+def _open_listener(
+    family: int, kind: int, protocol: int, address: Any, shared: bool
+) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
@@ -138,6 +147,7 @@ class Server:
         *,
         grace: float = 30.0,
         on_grace_over: Callable[[], None] = lambda: None,
+        listeners: Sequence[socket.socket] | None = None,
         task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until `stop`.
@@ -148,12 +158,14 @@ class Server:
             grace: Seconds that running requests get when the server stops.
             on_grace_over: Called when these are over and requests are still running; after it,
                 they get a last moment.
+            listeners: Open ones to accept from, instead of opening some.
             task_status: Is told where the server listens.
 
         Raises:
             OSError: It cannot listen there.
         """
-        listeners = await _open_listeners(host, port)
+        if listeners is None:
+            listeners = await open_listeners(host, port)
         async with trio.open_nursery() as nursery:
             accepting = trio.CancelScope()
             for listener in listeners:

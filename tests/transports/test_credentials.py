@@ -448,12 +448,17 @@ class Process:
     def start(cls, **environment: str) -> Process:
         """Start it."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "transports", "serve", "--port", "0"],
+            [sys.executable, "-m", "transports", "serve"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "IS_TEMP_GROK2": "false", **environment},
+            env={
+                "PATH": os.environ["PATH"],
+                "PORT": "0",
+                "IS_TEMP_GROK2": "false",
+                **environment,
+            },
         )
         assert process.stdout is not None
         line = process.stdout.readline()
