@@ -31,7 +31,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from .answer import AnswerEvent, Ended, EndReason, Failed, Image, Picture, Run, Usage
+from .answer import AnswerEvent, Ended, EndReason, Failed, Image, Picture, Run, Unknown, Usage
 from .dialects import DIALECTS
 from .dialects.base import Encoder
 from .errors import LocalProtocolError
@@ -121,9 +121,10 @@ class Converter(ABC, Generic[P, T]):
         return self._reader.end_seen
 
     @property
-    def unknown_kinds(self) -> dict[str, int]:
-        """How often each payload came that nobody here knows: Grok's API may have changed."""
-        return self._reader.unknown_kinds
+    def unknown(self) -> tuple[Unknown, ...]:
+        """Names that nobody here knows, how often they were seen, and what is behind them, without
+        a value: Grok's API may have changed."""
+        return self._reader.unknown
 
     @property
     def skipped(self) -> int:

@@ -36,9 +36,11 @@ def gather_async(make: Callable[[bytes, str], AsyncIterator[Any]]) -> Gather:
     return lambda body: asyncio.run(gather(body))
 
 
-def program(document: str, has: str, url: str) -> Any:
+def program(
+    document: str, has: str, url: str, change: Callable[[str], str] = lambda code: code
+) -> Any:
     """The program of a snippet, which asks the Grok at an address."""
-    _, names = run_python(find_block(document, "python", has))
+    _, names = run_python(change(find_block(document, "python", has)))
 
     def read(body: bytes, settings: Settings | None = None) -> Question:
         return read_question(body, settings=attrs.evolve(settings or Settings(), base_url=url))
@@ -56,6 +58,33 @@ def test_httpx(grok: str, document: str) -> None:
     assert whole["choices"][0]["message"]["content"].startswith("You asked: Name a colour.")
     refused = json.loads(b"".join(make(chat_body(text="[[fault:block_page]]"), "anna")))
     assert refused["error"]["code"] == "cloudflare"
+
+
+def test_requests(grok: str) -> None:
+    check_requests(program("docs/parser.md", "import requests", grok))
+
+
+@pytest.mark.heavy
+def test_curl_cffi(grok: str) -> None:
+    pytest.importorskip("curl_cffi", reason="pip install -e '.[heavy]'")
+    check_requests(
+        program(
+            "docs/parser.md",
+            "import requests",
+            grok,
+            lambda code: code.replace("import requests", "from curl_cffi import requests"),
+        )
+    )
+
+
+def check_requests(make: Any) -> None:
+    """Ask as one does with requests."""
+    stream = b"".join(make(chat_body(text="Name a colour.", stream=True), "anna"))
+    assert stream.endswith(b"data: [DONE]\n\n")
+    refused = json.loads(b"".join(make(chat_body(text="[[fault:block_page]]"), "anna")))
+    assert refused["error"]["code"] == "cloudflare"
+    with pytest.raises(OSError):  # both of them have such a base
+        list(make(chat_body(text="[[fault:reset]]", stream=True), "anna"))
 
 
 def test_httpx_and_asyncio(grok: str) -> None:

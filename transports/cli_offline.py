@@ -124,8 +124,8 @@ def _describe(
         yield f"Not whole ({converter.failure.kind.value}): {converter.failure.message}"
     else:
         yield "Whole."
-    for name, times in converter.unknown_kinds.items():
-        yield f"Unknown here: {name}, {times} times."
+    for each in converter.unknown:
+        yield f"Unknown here: {each.name}, {each.times} times: {each.shape}"
     if converter.skipped:
         yield f"{converter.skipped} pieces could not be made sense of."
 

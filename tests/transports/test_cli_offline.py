@@ -66,7 +66,7 @@ def test_text() -> None:
 def test_what_is_unknown_or_garbage_is_told() -> None:
     data = read_stream("unknown_kinds.ndjson") + b"garbage\n"
     told = invoke("parse", "-", data=data, code=1).stderr
-    assert "Unknown here: holoDeck, 2 times." in told
+    assert "Unknown here: holoDeck, 2 times: {on: boolean}" in told
     assert "1 pieces could not be made sense of." in told
 
 
