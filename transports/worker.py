@@ -1,9 +1,8 @@
 """A worker: one of several processes that answer the requests of one server.
 
 `workers` starts it and tells it what to be; it is nothing to start by hand. It listens on sockets
-that it is given, and has no pool and no state of its own. It ends when it is told to, or by a
-signal, or when the process that started it is gone: each time once its running requests are
-finished.
+that it is given, and has no pool and no state of its own. It ends when that process tells it to, or
+is gone: once its running requests are finished. Signals that say to stop are for that process.
 """
 
 from __future__ import annotations
@@ -31,11 +30,7 @@ _LAST_LINES = 2.0
 
 
 class _Stopping:
-    """Stops a server once, however often and by whomever that is wished.
-
-    A signal comes to the process that has the pool as well, which then says so too; only that one
-    knows when it is to be at once.
-    """
+    """Stops a server once, however often and by whomever that is wished; at once, if that is."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -48,12 +43,6 @@ class _Stopping:
             self._server.stop()
         if at_once:
             self._server.stop()
-
-    async def stop_on_signal(self) -> None:
-        """Stop it when a signal says so."""
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-            async for _ in received:
-                self.stop()
 
 
 async def work(wire: Wire, listeners: Sequence[socket.socket]) -> None:
@@ -82,7 +71,6 @@ async def work(wire: Wire, listeners: Sequence[socket.socket]) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(serving.upstream.run)
         nursery.start_soon(pool.run)
-        nursery.start_soon(stopping.stop_on_signal)
 
         async def run(*, task_status: trio.TaskStatus[object]) -> None:
             await serving.run(
@@ -104,6 +92,9 @@ def main() -> None:
         sys.exit(1)  # closed meanwhile: the server stops
     for listener in listeners:
         listener.setblocking(False)
+    # Whoever sends one to all processes of a server means the one that has the pool.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     trio.run(work, Wire(wire), listeners)
 
 

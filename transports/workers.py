@@ -232,5 +232,6 @@ async def _start(wire: socket.socket, listeners: Sequence[socket.socket]) -> tri
         [sys.executable, "-P", "-m", "transports.worker", *map(str, descriptors)],
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
+        start_new_session=True,  # a terminal's signals are for this process
         env={**os.environ, "PYTHONPATH": path},
     )
