@@ -198,11 +198,14 @@ def tell(report: Report) -> str:
     """A report for people."""
     hours = report.seconds / 3600
     served = f"{report.served} served, {report.refused} refused"
-    waits = f"half of them under {report.median_wait:.1f} s, none over {report.longest_wait:.1f} s"
-    lines = [
-        f"{report.requests} requests in {hours:.1f} hours: {served}.",
-        f"{report.waited} waited for a busy account, {waits}.",
-    ]
+    lines = [f"{report.requests} requests in {hours:.1f} hours: {served}."]
+    if report.waited:
+        lines.append(
+            f"{report.waited} waited for a busy account, half of them under "
+            f"{report.median_wait:.1f} s, none over {report.longest_wait:.1f} s."
+        )
+    else:
+        lines.append("None waited for a busy account.")
     if report.first_refusal is None:
         lines.append("The accounts never ran dry.")
     else:

@@ -79,16 +79,24 @@ class Ledger:
         assert window_end is not None  # an allowance is never of no calls
         return window_end if end is None else max(end, window_end)
 
-    def next_look(self, now: float) -> float | None:
-        """When to look again though a call is possible now, Unix seconds; None for never.
+    def judge(self, now: float) -> tuple[int, float | None, float | None]:
+        """Where it stands: `left`, `rest_end`, and when to look again though a call is possible.
 
         Where its window ends, it has more calls. Where the clock returns to what was written down
         before it was set back, it may have fewer.
         """
+        window = self.window
+        window_end = None if window is None else window.end(now)
+        left = self.allowance.total
+        if window_end is not None:
+            left = max(0, left - self.used)
+        if self.limit is None and (window is None or window.since <= now):
+            return left, None if left else window_end, window_end  # as it nearly always is
         limit = None if self.limit is None else self.limit.span
-        times = [span.next_start(now) for span in (self.window, limit) if span is not None]
-        times.append(self.window_end(now))
-        return min((time for time in times if time is not None), default=None)
+        times = [span.next_start(now) for span in (window, limit) if span is not None]
+        times.append(window_end)
+        look = min((time for time in times if time is not None), default=None)
+        return left, self.rest_end(now), look
 
     # Counting
 

@@ -40,11 +40,12 @@ class Rotation(enum.Enum):
 
 _Key: TypeAlias = tuple[int, int]
 
-_KEYS: dict[Rotation, Callable[[Ledger, float], _Key]] = {
-    Rotation.BALANCED: lambda ledger, now: (-ledger.left(now), ledger.credential.last_used),
+_KEYS: dict[Rotation, Callable[[Ledger, int], _Key]] = {
+    Rotation.BALANCED: lambda ledger, left: (-left, ledger.credential.last_used),
     Rotation.ROUND_ROBIN: lambda ledger, _: (ledger.last_used, ledger.credential.position),
     Rotation.FILL_FIRST: lambda ledger, _: (ledger.credential.position, 0),
 }
+"""By the ledger, and how many calls it has left."""
 
 
 class Rota:
@@ -102,13 +103,12 @@ class Rota:
 
     def place(self, ledger: Ledger) -> None:
         """Put a ledger where it belongs, wherever it was."""
-        end = ledger.rest_end(self._clock.now)
+        left, end, look = ledger.judge(self._clock.now)
         if end is not None:
             self.remove(ledger)
             self._resting.push(ledger, end)
             return
         self._resting.discard(ledger)
-        look = ledger.next_look(self._clock.now)
         if look is None:
             self._looks.discard(ledger)
         else:
@@ -118,7 +118,7 @@ class Rota:
             self._parked.add(ledger)
         else:
             self._parked.discard(ledger)
-            self._ready.push(ledger, self._key(ledger, self._clock.now))
+            self._ready.push(ledger, self._key(ledger, left))
 
     def remove(self, ledger: Ledger) -> None:
         """Take a ledger out, wherever it was."""
@@ -145,10 +145,11 @@ class Rota:
         passed_over: list[Ledger] = []
         while (top := self._ready.peek()) is not None:
             key, ledger = top
+            left, end, _ = ledger.judge(self._clock.now)
             if (
-                ledger.credential.in_flight >= self._concurrency
-                or key != self._key(ledger, self._clock.now)
-                or ledger.rest_end(self._clock.now) is not None
+                end is not None
+                or ledger.credential.in_flight >= self._concurrency
+                or key != self._key(ledger, left)
             ):
                 self.place(ledger)
             elif ledger.credential.name in exclude:

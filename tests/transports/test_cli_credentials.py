@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -316,6 +317,9 @@ def test_simulate() -> None:
     assert enough["fairness"] > 0.95
     few = run("simulate", "--accounts", "2", "--rate", "300").stdout
     assert "ran dry" in few
+    assert "None waited" in few
+    busy = run("simulate", "--accounts", "2", "--rate", "300", "--concurrency", "1").stdout
+    assert re.search(r"\d+ waited for a busy account, half of them under [1-9]\d*\.\d s", busy)
     assert run("simulate", "--accounts", "2", "--rate", "300").stdout == few
     assert "no model" in run("simulate", "--model", "x", code=2).stderr
     assert "above 0" in run("simulate", "--accounts", "0", code=2).stderr
