@@ -38,6 +38,9 @@ _LITERALS = frozenset(
 )
 """What stands outside of strings in good JSON, or between it in server-sent events."""
 _NUMBER = re.compile(r"-?[0-9.eE+-]*")
+_SAYS_NOTHING = re.compile(r"-?(?:[0-9]{1,6}(?:\.[0-9]{0,6})?)?(?:[eE][+-]?[0-9]{0,3})?")
+"""A number that is no id and no telephone's."""
+_DIGIT = re.compile(r"[0-9]")
 
 
 @attrs.define
@@ -83,7 +86,7 @@ def _unescape(unit: str) -> str:
 
 
 def find_strings(text: str) -> tuple[list[Slot], list[tuple[int, int]]]:
-    """All strings of a text, and where words stand that are no JSON."""
+    """All strings of a text, and where words stand that are no JSON, or are long numbers."""
     slots: list[Slot] = []
     bare: list[tuple[int, int]] = []
     stack: list[str] = []
@@ -111,7 +114,7 @@ def find_strings(text: str) -> tuple[list[Slot], list[tuple[int, int]]]:
             bare += (
                 (found.start() + word.start(), found.start() + word.end())
                 for word in _BARE.finditer(piece)
-                if word.group() not in _LITERALS and not _NUMBER.fullmatch(word.group())
+                if word.group() not in _LITERALS and not _SAYS_NOTHING.fullmatch(word.group())
             )
     return slots, bare
 
@@ -136,6 +139,10 @@ def replace(text: str, replacements: Sequence[tuple[int, int, str]]) -> str:
     return "".join([*pieces, text[position:]])
 
 
+def _fill_bare(word: str, fill: Callable[[str], str]) -> str:
+    return _DIGIT.sub("1", word) if _NUMBER.fullmatch(word) else fill(word)
+
+
 def rewrite_strings(
     text: str, decide: Callable[[Sequence[Slot]], Sequence[str]], fill: Callable[[str], str]
 ) -> str:
@@ -145,12 +152,12 @@ def rewrite_strings(
         text: JSON, or what is left of it.
         decide: Gives the text for each string; all of them together, since one may go on in the
             next.
-        fill: Gives what stands for a word that is no JSON.
+        fill: Gives what stands for a word that is no JSON. A long number becomes ones.
     """
     slots, bare = find_strings(text)
     new = [
         (slot.start, slot.end, slot.write(other))
         for slot, other in zip(slots, decide(slots), strict=True)
     ]
-    new += [(start, end, fill(text[start:end])) for start, end in bare]
+    new += [(start, end, _fill_bare(text[start:end], fill)) for start, end in bare]
     return replace(text, sorted(new))

@@ -196,6 +196,21 @@ def test_keys_that_may_say_something_are_renamed() -> None:
     assert b"lrike" not in shown
 
 
+def test_long_numbers_are_not_shown() -> None:
+    data = (
+        b'{"userId":4917012345678,"wait":12648,"share":0.25,"x":-1234567.5,"y":1e5,"z":[7777777]}'
+    )
+    shown = Redaction(b"{}", []).answer(data)
+    assert json.loads(shown) == {
+        "userId": 1111111111111,
+        "wait": 12648,
+        "share": 0.25,
+        "x": -1111111.1,
+        "y": 1e5,
+        "z": [1111111],
+    }
+
+
 def test_error_is_read_as_before() -> None:
     data = b'{"error":{"code":16,"message":"Bad [WKE=unauthenticated:x] for ulrike"}}'
     shown = json.loads(Redaction(b"{}", []).answer(data))["error"]
