@@ -10,6 +10,7 @@ the server's business there (heads, keep-alive, connections) is that of whoever 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -95,16 +96,23 @@ class ASGIApp:
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         app = await self._background.start()
+        broken = False
         async with ANYIO.open_nursery() as nursery:
             http = _Request(scope, receive, send, nursery, self._background.service)
             try:
                 await app(http)
             except ClientLeftError:
                 pass
-            except Exception as exc:
+            except Exception as exc:  # whatever it is, the client gets an end it can read
                 get_logger().error("a request failed by our own fault", exc_info=exc)
-                await http.give_up()
+                broken = http.head_sent
+                if not broken:
+                    with contextlib.suppress(ClientLeftError):
+                        await http.give_up()
             nursery.cancel_scope.cancel()
+        if broken:
+            # Whoever serves breaks the connection off, so that nobody takes the answer for whole.
+            raise RuntimeError("an answer was broken off by our own fault")
 
 
 class _Request:
@@ -118,7 +126,7 @@ class _Request:
         self._nursery = nursery
         self._service = service
         self._watched: Scope | None = None
-        self._head_sent = False
+        self.head_sent = False
         self.method: str = scope["method"]
         self.path = _find_path(scope)
         self.headers = RequestHeaders(scope["headers"])
@@ -153,7 +161,7 @@ class _Request:
     async def send_response(self, status: int, headers: Headers) -> None:
         raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
         await self._give({"type": "http.response.start", "status": status, "headers": raw})
-        self._head_sent = True
+        self.head_sent = True
 
     async def send_data(self, data: bytes) -> None:
         await self._give({"type": "http.response.body", "body": data, "more_body": True})
@@ -186,13 +194,7 @@ class _Request:
             self._watched.cancel()
 
     async def give_up(self) -> None:
-        """Tell of a mistake of ours, if that can still be done.
-
-        Raises:
-            RuntimeError: It cannot; whoever serves breaks the connection off.
-        """
-        if self._head_sent:
-            raise RuntimeError("an answer was broken off by our own fault")
+        """Tell of a mistake of ours. No head may have been sent."""
         message = "The server has made a mistake; its log says which."
         body = encode_http_error(message, "internal_error", "server_error")
         await self.respond(500, (("content-type", "application/json"),), body)

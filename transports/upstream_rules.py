@@ -5,7 +5,7 @@ framing of a response says, what a fault is called, and which connections are ke
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import unquote
 
@@ -65,9 +65,39 @@ def build_request(
         request.method,
         url,
         headers=headers,
-        content=request.body,
+        content=_Content(request.body),
         extensions={"timeout": {"connect": config.connect_timeout, "write": _WRITE_TIMEOUT}},
     )
+
+
+class _Content:
+    """The body of a request, for either of httpcore's kinds.
+
+    httpcore's own is a generator; where a task is cancelled while it sends, that is left to the
+    garbage collector, which cannot end it.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter((self._data,))
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Once(self._data)
+
+
+class _Once:
+    def __init__(self, data: bytes) -> None:
+        self._left = [data]
+
+    def __aiter__(self) -> _Once:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 def read_headers(response: httpcore.Response) -> tuple[tuple[str, str], ...]:

@@ -207,7 +207,7 @@ def keep_alive(target: Target) -> str:
         ):
             connection.send(target.encode(method, path, body))
             response = connection.receive_response(method)
-            if (response.header("connection") or "").lower() == "close":
+            if response.closes:
                 return f"it says that it closes after {number + 1}"
     expect_status(response, 200)
     return "five requests, a stream among them"
@@ -220,7 +220,7 @@ def head(target: Target) -> str:
         connection.send(target.encode("HEAD", "/models"))
         response = connection.receive_response("HEAD")
         expect_status(response, 200)
-        if (response.header("connection") or "").lower() != "close":
+        if not response.closes:
             connection.send(target.encode("GET", "/models"))
             expect_json(connection.receive_response("GET"))
     return f"200, content-length {response.header('content-length')}"
@@ -259,7 +259,7 @@ def expect_continue(target: Target) -> str:
     whole = target.encode("POST", "/chat/completions", data, headers=headers)
     with target.connect() as connection:
         connection.send(whole.removesuffix(data))
-        status, _ = connection.receive_head()
+        status = connection.receive_head().status
         expect(status == 100, f"{status}, not 100")
         connection.send(data)
         expect_completion(connection.receive_response("POST"))

@@ -66,6 +66,13 @@ class Response:
     headers: tuple[tuple[str, str], ...]
     """Names in lower case."""
     body: bytes
+    version: str = "HTTP/1.1"
+
+    @property
+    def closes(self) -> bool:
+        """Nothing more comes on its connection, as it says itself."""
+        said = (self.header("connection") or "").lower()
+        return said != "keep-alive" if self.version == "HTTP/1.0" else said == "close"
 
     def header(self, name: str) -> str | None:
         """The first value of a header."""
@@ -149,11 +156,12 @@ class Connection:
             ProtocolError: There is none.
         """
         while True:
-            status, headers = self.receive_head()
-            if status >= 200:
-                return Response(status, headers, self._receive_body(method, status, headers))
+            head = self.receive_head()
+            if head.status >= 200:
+                body = self._receive_body(method, head.status, head.headers)
+                return attrs.evolve(head, body=body)
 
-    def receive_head(self) -> tuple[int, tuple[tuple[str, str], ...]]:
+    def receive_head(self) -> Response:
         """The head of a response, interim or not.
 
         Raises:
@@ -169,7 +177,8 @@ class Connection:
         if version not in ("HTTP/1.0", "HTTP/1.1") or not rest[:3].isdigit():
             raise ProtocolError(f"{line[:60]!r} is no status line")
         pairs = [field.partition(":") for field in fields]
-        return int(rest[:3]), tuple((n.strip().lower(), v.strip()) for n, _, v in pairs)
+        headers = tuple((name.strip().lower(), value.strip()) for name, _, value in pairs)
+        return Response(int(rest[:3]), headers, b"", version)
 
     def _receive_body(
         self, method: str, status: int, headers: tuple[tuple[str, str], ...]
