@@ -10,6 +10,7 @@ the next thing that is sent to it, a ping at the latest.
 
 from __future__ import annotations
 
+import contextlib
 import http
 import select
 import socket
@@ -21,11 +22,9 @@ from .answer_threads import ThreadedApp, ThreadedRequest
 from .config import Config, load_config
 from .front import Head
 from .http_request import BadBodyError, BodyTooLargeError, ClientLeftError, RequestHeaders
-from .logs import get_logger
 from .pictures import PictureDesk
 from .scheduler import Scheduler
-from .service import Service, build_scheduler, build_service, check_key, open_pictures
-from .store import Store
+from .service import Service, build_service, check_key, open_pictures, open_scheduler
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
@@ -36,7 +35,9 @@ _PIECE = 64 * 1024
 
 
 def build_app(config: Config | None = None) -> WSGIApp:
-    """The application that a configuration asks for. Its state is held until the process ends.
+    """The application that a configuration asks for.
+
+    Its state is held until it is closed, or until the process ends.
 
     Args:
         config: The configuration; by default that of the environment and `.env`, as of the server.
@@ -48,8 +49,9 @@ def build_app(config: Config | None = None) -> WSGIApp:
     config = config or load_config()
     check_key(config)
     service = build_service(config, open_pictures(config))
-    store = Store(config.state_path, on_error=get_logger().error)
-    return WSGIApp(service, build_scheduler(config, store))
+    with contextlib.ExitStack() as stack:
+        scheduler = stack.enter_context(open_scheduler(config))
+        return WSGIApp(service, scheduler, at_close=stack.pop_all().close)
 
 
 class WSGIApp:
@@ -59,12 +61,19 @@ class WSGIApp:
         service: What it serves with.
         scheduler: The accounts; nobody else may use it.
         pictures: Instead of what the service says of pictures; on trio.
+        at_close: Called when it is closed.
     """
 
     def __init__(
-        self, service: Service, scheduler: Scheduler, *, pictures: PictureDesk | None = None
+        self,
+        service: Service,
+        scheduler: Scheduler,
+        *,
+        pictures: PictureDesk | None = None,
+        at_close: Callable[[], object] = lambda: None,
     ) -> None:
         self._app = ThreadedApp(service, scheduler, pictures=pictures)
+        self._at_close = at_close
 
     def __enter__(self) -> WSGIApp:
         return self
@@ -73,8 +82,9 @@ class WSGIApp:
         self.close()
 
     def close(self) -> None:
-        """Close what is kept open between requests. Nobody need do so before the process ends."""
+        """Close what is kept open, and let go of the state. The end of the process does so too."""
         self._app.close()
+        self._at_close()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """See PEP 3333."""
