@@ -29,7 +29,7 @@ def find_block(name: str, language: str, has: str) -> str:
 
 def run_python(code: str) -> tuple[str, dict[str, Any]]:
     """Run a snippet; give what it printed and what it defined."""
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "snippet"}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "snippet", "exec"), names)

@@ -1,9 +1,9 @@
 """The API without a port: transports for httpx, and so for OpenAI's SDK, in the same process.
 
-    http_client = httpx.Client(transport=build_transport())
+    http_client = openai.DefaultHttpxClient(transport=build_transport())
     client = openai.OpenAI(base_url="http://grok/v1", api_key="-", http_client=http_client)
 
-    http_client = httpx.AsyncClient(transport=build_async_transport())
+    http_client = openai.DefaultAsyncHttpxClient(transport=build_async_transport())
     client = openai.AsyncOpenAI(base_url="http://grok/v1", api_key="-", http_client=http_client)
 
 The host in the address is of no account, nor is the key, unless it is to be the cookie of an
