@@ -6,10 +6,14 @@ wrong whatever it can: requests that are none, bodies that are too long, clients
 middle, that read slowly or not at all, connections that say nothing, pictures in and out, guests,
 several answers at once, accounts that come and go.
 
-Both ends count. Each answer must be whole and be what may come of what was asked; at the end, when
-nothing runs any more, what the server holds is compared with what it held after a first round of
-the same: connections, descriptors, threads, upstream calls, call slots, memory. The exit code is 1
-where something is wrong, and what is wrong is said.
+Both ends count. Each answer must be whole and be what may come of what was asked, and each answered
+request must have one line in the server's log; at the end, when nothing runs any more, what the
+server holds is compared with what it held after a first round of the same: connections,
+descriptors, threads, upstream calls, call slots, memory. The exit code is 1 where something is
+wrong, and what is wrong is said.
+
+Memory is compared with the allocator told to give back what is large as soon as it is free: else it
+is fragments that are measured, which grow for a quarter of an hour and then no more.
 """
 
 from __future__ import annotations
@@ -39,8 +43,10 @@ CLIENTS = 12
 """That ask at the same time."""
 PAUSE = 0.05
 """Seconds between two requests of one client, on the average: others use this machine too."""
-WARM = 30.0
+WARM = 120.0
 """Seconds of the first round, after which it is looked at what the server holds."""
+MORE_MEMORY = 16.0
+"""MiB that it may hold more in the end than after that."""
 REST = 8.0
 """Seconds until what is over is over: kept connections have gone by then."""
 ACCOUNTS = 6
@@ -76,6 +82,9 @@ class Soak:
     chance: random.Random
     counts: Counter[str] = attrs.field(factory=Counter)
     wrong: list[str] = attrs.field(factory=list)
+    answered: set[str] = attrs.field(factory=set)
+    """Ids of requests whose answers have come."""
+    asked: int = 0
     accounts: int = ACCOUNTS
     """Given to the server so far."""
     longest: float = 0.0
@@ -96,8 +105,13 @@ class Soak:
         """One request; its answer must be one that may come."""
         client = await self.connect()
         async with client.stream:
-            await client.send_request("POST", path, body)
+            await client.send_request("POST", path, body, x_request_id=self.number())
             self.judge(await client.read_response(), body)
+
+    def number(self) -> str:
+        """An id for a request."""
+        self.asked += 1
+        return f"soak-{self.asked}"
 
     def judge(self, answer: RawResponse, body: Any) -> None:
         """Whether an answer may come; count it."""
@@ -124,6 +138,7 @@ class Soak:
         elif not answer.body.strip():
             self.complain(f"an empty 200: {told}")
         self.counts[kind] += 1
+        self.answered.add(answer.headers["x-request-id"])
 
     def build_body(self) -> dict[str, Any]:
         """A good request, of any kind."""
@@ -155,7 +170,9 @@ class Soak:
         async with client.stream:
             bodies = [self.build_body() for _ in range(3)]
             for body in bodies:
-                await client.send_request("POST", "/v1/chat/completions", body)
+                await client.send_request(
+                    "POST", "/v1/chat/completions", body, x_request_id=self.number()
+                )
             for body in bodies:
                 self.judge(await client.read_response(), body)
 
@@ -250,7 +267,7 @@ class Soak:
         async with client.stream:
             for path in ("/health", "/ready", "/v1/models", "/get/tokens", "/nothing"):
                 began = trio.current_time()
-                await client.send_request("GET", path)
+                await client.send_request("GET", path, x_request_id=self.number())
                 answer = await client.read_response()
                 if path == "/health":
                     self.longest = max(self.longest, trio.current_time() - began)
@@ -411,6 +428,8 @@ def start(simulator: Simulator, folder: str, log: Any) -> tuple[subprocess.Popen
         "PING_INTERVAL": "0.5",
         "LOG_LEVEL": "info",
         "LOG_FORMAT": "json",
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "MALLOC_TRIM_THRESHOLD_": "65536",
     }
     for name in ("GROK_BASE_URL", "GROK_ASSETS_URL", "TUMY_BASE_URL", "PICGO_BASE_URL"):
         environment[name] = simulator.base_url
@@ -443,6 +462,13 @@ async def soak(minutes: float, seed: int) -> list[str]:
         if code != 0:
             wrong.append(f"the server's exit code is {code}")
         text = (Path(folder) / "log").read_text(errors="replace")
+        lines = Counter(re.findall(r'"request_id": "([^"]+)"', text))
+        odd = [each for each in going.answered if lines[each] != 1]
+        print(
+            f"{len(going.answered)} answered requests, {lines.total()} lines of requests in the log"
+        )
+        if odd:
+            wrong.append(f"{len(odd)} answered requests have no line in the log, or several")
         size = len(text) / MIB
         mistakes = text.count("our own fault")
         print(f"log: {size:.1f} MiB, {mistakes} mistakes of the server's own")
@@ -482,7 +508,7 @@ async def watch(going: Soak, minutes: float) -> list[str]:
         wrong.append(f"descriptors: {before.descriptors} -> {after.descriptors}")
     if after.threads > before.threads + 2:
         wrong.append(f"threads: {before.threads} -> {after.threads}")
-    if after.memory > before.memory + 16:
+    if after.memory > before.memory + MORE_MEMORY:
         wrong.append(f"memory: {before.memory:.1f} -> {after.memory:.1f} MiB")
     return wrong
 
