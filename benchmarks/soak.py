@@ -27,6 +27,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -113,12 +114,12 @@ class Soak:
         self.asked += 1
         return f"soak-{self.asked}"
 
-    def judge(self, answer: RawResponse, body: Any) -> None:
-        """Whether an answer may come; count it."""
+    def judge(self, answer: RawResponse, body: Any) -> bool:
+        """Whether an answer may come; count it. False where no other may follow it."""
         told = f"{answer.status} {answer.body[-200:]!r} for {str(body)[:200]}"
         if not answer.whole:
             self.complain(f"not whole: {told}")
-            return
+            return False
         kind = str(answer.status)
         if answer.status == 200 and "event-stream" in answer.headers["content-type"]:
             last = answer.events[-1] if answer.events else {}
@@ -139,6 +140,7 @@ class Soak:
             self.complain(f"an empty 200: {told}")
         self.counts[kind] += 1
         self.answered.add(answer.headers["x-request-id"])
+        return True
 
     def build_body(self) -> dict[str, Any]:
         """A good request, of any kind."""
@@ -174,7 +176,8 @@ class Soak:
                     "POST", "/v1/chat/completions", body, x_request_id=self.number()
                 )
             for body in bodies:
-                self.judge(await client.read_response(), body)
+                if not self.judge(await client.read_response(), body):
+                    return
 
     async def leave(self) -> None:
         """Leave at any moment, in good order or not."""
@@ -207,7 +210,7 @@ class Soak:
         async with client.stream:
             body = chat("[[fault:endless_answer]]", stream=True)
             await client.send_request("POST", "/v1/chat/completions", body)
-            await trio.sleep(4)
+            await trio.sleep(8)
         self.counts["read nothing"] += 1
 
     async def attack(self) -> None:
@@ -286,8 +289,9 @@ class Soak:
             try:
                 with trio.fail_after(60):
                     await work()
-            except (EOFError, trio.BrokenResourceError, trio.TooSlowError, OSError) as exc:
-                self.complain(f"{work.__name__}: {type(exc).__name__} {exc}")
+            except Exception as exc:
+                where = "".join(traceback.format_exception(exc)[-4:])
+                self.complain(f"{work.__name__}: {type(exc).__name__} {exc}\n{where}")
             await trio.sleep(self.chance.expovariate(1 / PAUSE))
 
     # What the far end does
@@ -420,7 +424,7 @@ def start(simulator: Simulator, folder: str, log: Any) -> tuple[subprocess.Popen
         "HEADER_TIMEOUT": "2",
         "BODY_TIMEOUT": "2",
         "KEEPALIVE_TIMEOUT": "3",
-        "WRITE_TIMEOUT": "2",
+        "WRITE_TIMEOUT": "5",
         "UPSTREAM_FIRST_BYTE_TIMEOUT": "1",
         "UPSTREAM_IDLE_TIMEOUT": "1",
         "UPSTREAM_TOTAL_TIMEOUT": "20",

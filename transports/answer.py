@@ -27,6 +27,9 @@ from .routes import Front
 from .upstream import Upstream
 from .waiting import OwnCookie
 
+_LONG_BODY = 256 * 1024
+"""Bytes of a request above which reading it would keep the others waiting."""
+
 
 class Request(Protocol):
     """One request, and the way to answer it. `http_request.HTTPRequest` is one."""
@@ -137,11 +140,15 @@ class App:
 
     async def _answer(self, http: Request, call: Call) -> None:
         step = call.begin()
+        is_long = False
         while True:
             match step:
                 case ReceiveBody(limit):
                     try:
-                        step = call.proceed(await http.receive_body(limit))
+                        body = await http.receive_body(limit)
+                        is_long = len(body) > _LONG_BODY
+                        step = call.proceed(body)
+                        del body
                     except BodyTooLargeError:
                         step = refuse(too_large(limit))
                     except BadBodyError as exc:
@@ -155,12 +162,12 @@ class App:
                     await http.respond(status, call.send_response(status, headers, now), body)
                     return
                 case Converse():
-                    await self._converse(http, call, step)
+                    await self._converse(http, call, step, is_long)
                     return
                 case _:
                     assert_never(step)
 
-    async def _converse(self, http: Request, call: Call, step: Converse) -> None:
+    async def _converse(self, http: Request, call: Call, step: Converse, is_long: bool) -> None:
         drive = Drive(
             step.exchange,
             _Client(http, call, self._loop),
@@ -168,6 +175,7 @@ class App:
             self._pool if step.cookies is None else OwnCookie(step.cookies),
             self._pictures.serve(call.head.headers.as_dict()),
             self._loop,
+            begins_in_thread=is_long,
         )
         with self._drives.enlist(drive):
             call.summary = await drive.run()

@@ -162,6 +162,8 @@ class Drive:
         credentials: Credentials,
         pictures: Pictures,
         loop: Loop,
+        *,
+        begins_in_thread: bool = False,
     ) -> None:
         self._exchange = exchange
         self._client = client
@@ -173,6 +175,7 @@ class Drive:
         self._scope = loop.open_scope()
         self._stopping = False
         self._sending = False
+        self._in_thread = begins_in_thread
 
     def stop(self) -> None:
         """End soon, with a word to the client."""
@@ -204,10 +207,26 @@ class Drive:
 
     async def _alternate(self, event: e.Event) -> c.Finish:
         while True:
-            command = self._exchange.handle(event, self._loop.current_time())
+            if self._in_thread:
+                command = await self._handle_in_thread(event)
+            else:
+                command = self._exchange.handle(event, self._loop.current_time())
             if isinstance(command, c.Finish):
                 return command
             event = await self._carry_out(command)
+
+    async def _handle_in_thread(self, event: e.Event) -> c.Command:
+        """Let others have their turns while a long request is read and sent on.
+
+        Whether this is cancelled or not, the exchange has taken the event when it ends.
+        """
+        if isinstance(event, e.DataReceived | e.ClientClosed | e.ServerStopping):
+            self._in_thread = False  # what is long is over
+            return self._exchange.handle(event, self._loop.current_time())
+        now = self._loop.current_time()
+        with self._loop.open_scope(shield=True):
+            command: c.Command = await self._loop.run_in_thread(self._exchange.handle, event, now)
+        return command
 
     async def _carry_out(self, command: c.Command) -> e.Event:
         match command:

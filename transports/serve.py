@@ -15,6 +15,7 @@ from grokproto.models import ModelTable
 from grokproto.secret import Secret
 
 from .config import Config
+from .descriptors import make_room
 from .logs import get_logger
 from .pictures import PictureDesk
 from .recordings import open_recordings
@@ -59,6 +60,17 @@ async def serve(
     if record is not None and config.workers > 1:
         raise ConfigurationError("--record keeps what one process does; set WORKERS to 1 with it")
     models = config.read_models()
+    fit = make_room(config.max_connections)
+
+    def tell(listening: Listening) -> None:
+        announce(listening)
+        if fit is not None:
+            get_logger().warning(
+                "descriptors are few: more connections than fit will wait, or fail upstream",
+                fit=fit,
+                max_connections=config.max_connections,
+            )
+
     url: str | None = None
     async with trio.open_nursery() as nursery:
         if demo:
@@ -71,9 +83,9 @@ async def serve(
             open_recordings(config, scheduler, record, keep_text=keep_text) as make_exchange,
         ):
             if config.workers == 1:
-                await run_server(config, models, scheduler, announce, make_exchange=make_exchange)
+                await run_server(config, models, scheduler, tell, make_exchange=make_exchange)
             else:
-                await run_workers(config, variables, scheduler, announce, demo=url)
+                await run_workers(config, variables, scheduler, tell, demo=url)
         nursery.cancel_scope.cancel()
 
 

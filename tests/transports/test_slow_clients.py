@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import statistics
+import subprocess
+import sys
 
 import pytest
 import trio
@@ -195,6 +197,21 @@ def test_without_descriptors_it_goes_on_and_recovers() -> None:
     with_process(check)
 
 
+@pytest.mark.parametrize(("hard", "fit"), [(4096, None), (200, 68)])
+def test_descriptors_are_asked_for_at_the_start(hard: int, fit: int | None) -> None:
+    """As many as the connections need that there may be; where there are fewer, it says so."""
+    script = (
+        "import resource, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (64, {hard}))\n"
+        "from transports.descriptors import make_room\n"
+        "print(make_room(1000), *resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(fit), str(min(2064, hard)), str(hard)]
+
+
 async def ask(client: RawClient) -> int:
     """Ask for a completion; the status."""
     await client.send(encode_request("POST", "/v1/chat/completions", chat()))
@@ -231,6 +248,51 @@ def test_client_that_does_not_read_costs_little() -> None:
         assert server.read_memory("VmHWM") - before < 16 * 2**20
 
     with_process(check, MAX_ANSWER_BYTES=str(2**30))
+
+
+def test_long_request_does_not_hold_up_the_others() -> None:
+    """It takes its time to be read; who asks for little meanwhile does not wait for that."""
+
+    async def check(server: Apart) -> None:
+        message = '{"role":"user","content":"USER: x"},' * 120_000
+        body = f'{{"model":"grok-3","messages":[{message[:-1]}]}}'.encode()
+        longest, took = 0.0, 0.0
+
+        async def look() -> None:
+            nonlocal longest
+            while True:
+                began = trio.current_time()
+                assert (await server.request("GET", "/health")).status == 200
+                longest = max(longest, trio.current_time() - began)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            began = trio.current_time()
+            answer = await server.request("POST", "/v1/chat/completions", body)
+            took = trio.current_time() - began
+            assert answer.status == 200
+            nursery.cancel_scope.cancel()
+        assert longest < took / 2, (longest, took)
+
+    with_process(check)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_client_of_a_long_request_that_leaves(gone: bool) -> None:
+    """While it is read, or before: nothing is left of it, and the call slot is there."""
+
+    async def check(served: Served) -> None:
+        body = encode_request("POST", "/v1/chat/completions", chat("x" * 3_000_000))
+        client = await served.connect()
+        async with client.stream:
+            await client.send(body)
+            if not gone:
+                await trio.sleep(0.02)
+        await served.simulator.site.wait_for(lambda: served.simulator.site.open_calls == 0)
+        for _ in range(3):
+            assert (await served.chat("y" * 300_000)).status == 200
+
+    with_server(check, accounts=("anna",), CREDENTIAL_CONCURRENCY="1", ACQUIRE_WAIT="20")
 
 
 @pytest.mark.parametrize("announced", [True, False])
