@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -12,6 +14,9 @@ import trio
 
 from tests.transports.served import KEY, RawClient, Served, chat, with_server
 from tests.transports.test_no_forwarding import draw
+from tests.transports.test_surface import PortRoute
+from transports.picture_fetch import FetchNetwork
+from transports.pictures import PictureDesk
 from transports.simulator import Delivery, FaultKind, Style
 
 NEW = "/rest/app-chat/conversations/new"
@@ -144,6 +149,42 @@ def test_client_that_leaves_while_it_waits_for_a_guest() -> None:
         await hold_slots(served)
 
     with_server(check, **{**ONE, "ACQUIRE_WAIT": "15", "IS_TEMP_GROK2": "true"})
+
+
+def test_client_that_leaves_while_its_picture_is_fetched() -> None:
+    """One that it has linked to, from a host that says nothing."""
+
+    async def resolve(_: str, __: int) -> list[Any]:
+        return [ip_address("93.184.215.14")]
+
+    async def check(served: Served) -> None:
+        asked, gone = trio.Event(), trio.Event()
+
+        async def serve(stream: trio.SocketStream) -> None:
+            async with stream:
+                assert b"GET /a.png" in await stream.receive_some()
+                asked.set()
+                with contextlib.suppress(trio.BrokenResourceError):
+                    assert await stream.receive_some() == b""
+                gone.set()
+
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        route.port = listener.socket.getsockname()[1]
+        served.nursery.start_soon(trio.serve_listeners, serve, [listener])
+        part = {"type": "image_url", "image_url": {"url": "http://pictures.example/a.png"}}
+        body = chat(messages=[{"role": "user", "content": [part]}], stream=True)
+        client = await served.connect()
+        await client.send_request("POST", "/v1/chat/completions", body)
+        await asked.wait()
+        left = trio.current_time()
+        await leave(client, reset=False)
+        await gone.wait()
+        assert trio.current_time() - left < 0.5
+        assert served.simulator.site.calls[UPLOAD] == 0
+        await hold_slots(served)
+
+    route = PortRoute()
+    with_server(check, pictures=PictureDesk(network=FetchNetwork(resolve, backend=route)), **ONE)
 
 
 def test_client_that_leaves_in_the_middle_of_its_own_body() -> None:
