@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SCRIPTS = ("bench_core", "bench_large", "bench_pool", "bench_store", "bench_server")
+SCRIPTS = ("bench_core", "bench_large", "bench_pool", "bench_store", "bench_grants", "bench_server")
 
 
 def main() -> None:

@@ -139,11 +139,6 @@ class Workers:
         """How long workers have to end."""
         self._log = get_logger()
 
-    @property
-    def process_ids(self) -> list[int]:
-        """Of the workers that run."""
-        return [process.pid for _, process in self._running.values()]
-
     async def run(self, on_listening: Callable[[], object] = lambda: None) -> None:
         """Have them run until `stop`; when this ends, none is left.
 
@@ -154,22 +149,28 @@ class Workers:
             WorkerError: One ended before it ever listened.
         """
         self._on_listening = on_listening
-        with self._patience:
-            async with trio.open_nursery() as nursery:
-                for number in range(1, len(self._sets) + 1):
-                    nursery.start_soon(self._keep, number)
+        try:
+            with self._patience:
+                async with trio.open_nursery() as nursery:
+                    for number in range(1, len(self._sets) + 1):
+                        nursery.start_soon(self._keep, number)
+        finally:
+            self._close_listeners()
 
     def stop(self) -> None:
         """Let them finish what they do, and end. Twice: end at once."""
         at_once = self._stopping.is_set()
         if not at_once:
             self._stopping.set()
-            for listener in (each for listeners in self._sets for each in listeners):
-                listener.close()
+            self._close_listeners()  # lest clients wait in a queue that nobody looks after
         patience = _AT_ONCE if at_once else self._grace + _LAST_WORDS
         self._patience.deadline = trio.current_time() + patience
         for service, _ in self._running.values():
             service.send(Stop(at_once))
+
+    def _close_listeners(self) -> None:
+        for listener in (each for listeners in self._sets for each in listeners):
+            listener.close()
 
     async def _keep(self, number: int) -> None:
         """Have a worker run, and another one when it ends."""
