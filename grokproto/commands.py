@@ -50,6 +50,10 @@ class AcquireCredential:
     avoid: frozenset[str] = frozenset()
     """Public names of credentials that are better left to others, if there is another one."""
 
+    again: bool = False
+    """The last call failed by nobody's fault. A second try is good where few calls fail, and bad
+    where all do."""
+
 
 @attrs.frozen
 class SendRequest:

@@ -54,6 +54,7 @@ class Ask(_Message, frozen=True):
     """Seconds that it may wait in line."""
     exclude: frozenset[str]
     avoid: frozenset[str]
+    again: bool
 
 
 class Forget(_Message, frozen=True):

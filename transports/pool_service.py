@@ -118,7 +118,7 @@ class PoolService:
     def _ask(self, message: Ask) -> None:
         now = trio.current_time()
         command = AcquireCredential(
-            message.group, now + message.patience, message.exclude, message.avoid
+            message.group, now + message.patience, message.exclude, message.avoid, message.again
         )
         answer = self._scheduler.ask(command, now)
         if isinstance(answer, Place):

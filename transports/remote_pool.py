@@ -109,7 +109,8 @@ class RemotePool:
         """See `drive.Credentials`."""
         patience = max(0.0, command.deadline - trio.current_time())
         number = next(self._numbers)
-        ask = Ask(number, command.group, patience, command.exclude, command.avoid)
+        exclude, avoid = command.exclude, command.avoid
+        ask = Ask(number, command.group, patience, exclude, avoid, command.again)
         answer = await self._wait_for_answer(ask, patience)
         if answer is None:
             return NoCredential(f"{self._fault or _SILENT}; try again in a moment.", _RETRY)

@@ -241,9 +241,10 @@ class Scheduler:
 
     def _try(self, command: AcquireCredential) -> Lease | Refusal:
         now = self.unix_now
-        granted = self.pool.acquire(command.group, now, command.exclude | command.avoid)
+        group, again = command.group, command.again
+        granted = self.pool.acquire(group, now, command.exclude | command.avoid, again=again)
         if command.avoid and not isinstance(granted, Lease):
-            granted = self.pool.acquire(command.group, now, command.exclude)
+            granted = self.pool.acquire(group, now, command.exclude, again=again)
         if isinstance(granted, Lease):
             try:
                 self.keep()

@@ -30,7 +30,8 @@ from .clock import Clock
 from .credential import Cause, Credential, Disabled, Kind, Origin
 from .guests import GUEST_GROUP, Guests
 from .ledger import Ledger
-from .refusal import Refusal, Tally, refuse
+from .refusal import Refusal, Tally, refuse, refuse_again
+from .retries import Retries
 from .roster import Roster
 from .settings import PoolSettings
 from .snapshot import Changes, CredentialRecord, record_credential
@@ -60,13 +61,19 @@ class CredentialPool:
         self._serial = 0
         self._turn = 0
         """Grants ever; orders the uses of credentials without a clock."""
+        self._retries = Retries()
         guests = self._settings.guests
         self._guests = None if guests is None else Guests(guests, self._clock)
 
     # Calls
 
     def acquire(
-        self, group: str, unix_now: float, exclude: frozenset[str] = frozenset()
+        self,
+        group: str,
+        unix_now: float,
+        exclude: frozenset[str] = frozenset(),
+        *,
+        again: bool = False,
     ) -> Lease | Refusal:
         """Grant a call, or say why not.
 
@@ -76,8 +83,18 @@ class CredentialPool:
             group: The quota group of the model.
             unix_now: Unix seconds.
             exclude: Names of the credentials that this request has tried.
+            again: The last one failed by nobody's fault. There are so many second tries, and no
+                more (see `retries`).
         """
         self._tell(unix_now)
+        if again and not self._retries.left:
+            return refuse_again(group)
+        granted = self._choose(group, exclude)
+        if again and isinstance(granted, Lease):
+            self._retries.take()
+        return granted
+
+    def _choose(self, group: str, exclude: frozenset[str]) -> Lease | Refusal:
         if self._guests is None or group != GUEST_GROUP:
             return self._acquire(Kind.ACCOUNT, group, exclude)
         granted = self._acquire_guest(self._guests, exclude)
@@ -126,6 +143,8 @@ class CredentialPool:
         ledger.in_flight -= 1
         if credential.kind is Kind.GUEST and self._guests is not None:
             self._guests.in_flight -= 1
+        if outcome is Outcome.SERVED and failure is None:
+            self._retries.note_served()
         changed = outcome is Outcome.UNUSED and ledger.give_back(grant.window, self._clock.now)
         if quota is not None:
             changed |= ledger.learn(quota, self._clock.now)

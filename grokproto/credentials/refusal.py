@@ -91,6 +91,15 @@ def refuse(kind: Kind, group: str, tally: Tally, next_change: float | None) -> R
     )
 
 
+def refuse_again(group: str) -> Refusal:
+    """Say why there is no second try after a fault that was nobody's."""
+    return Refusal(
+        group=group,
+        message="So many calls to Grok have failed that this one is not tried again; try later.",
+        tried=1,
+    )
+
+
 def _describe(kind: Kind, group: str, tally: Tally, next_change: float | None) -> str:
     one, many = _NOUNS[kind]
     if tally.total == 0:

@@ -87,12 +87,13 @@ class Answering:
     def run(self) -> Steps[None]:
         """Everything up to the end of the response, with either an answer or a failure."""
         self._holdings.enter(State.ACQUIRING)
+        retry = Retry.FREELY
         faults = 0
         """Failures that were not the credential's."""
         while True:
             encoder = self._build_encoder()
             self._reply.begin(encoder)
-            lease = yield from self._acquire()
+            lease = yield from self._acquire(second_try=retry is Retry.ONCE)
             if isinstance(lease, Failure):
                 self.failure = _choose(self.failure, lease)
                 break
@@ -130,7 +131,7 @@ class Answering:
         self._holdings.enter(State.ANSWERING)
         yield from self._reply.fail(self.failure)
 
-    def _acquire(self) -> Steps[Lease | Failure]:
+    def _acquire(self, *, second_try: bool) -> Steps[Lease | Failure]:
         deadline = self._holdings.now + self._settings.acquire_wait
         while True:
             patience = min(deadline, self._reply.next_ping)
@@ -139,6 +140,7 @@ class Answering:
                 patience,
                 frozenset(self._tried),
                 frozenset(self._used or ()),
+                again=second_try,
             )
             if isinstance(event, CredentialAcquired):
                 self._holdings.lease = event.lease

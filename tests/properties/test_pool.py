@@ -8,6 +8,7 @@ store fed with nothing but its changes must agree with both.
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 
 import attrs
 import pytest
@@ -33,6 +34,7 @@ from grokproto.credentials import (
     encode_record,
     parse_account,
 )
+from grokproto.credentials.retries import IN_HAND
 from grokproto.errors import LocalProtocolError
 from grokproto.failures import Failure, FailureKind
 from grokproto.lease import Lease, Outcome, Quota
@@ -118,6 +120,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.now = START
         self.steady = 0
         self.pool = self.make_pool()
+        self.retries = Fraction(IN_HAND)
         self.store: dict[str, bytes] = {}
         self.members: dict[str, Member] = {}
         self.gone: dict[str, Member] = {}
@@ -195,15 +198,23 @@ class PoolMachine(RuleBasedStateMachine):
         for _ in range(times):
             self.acquire(group, set())
 
-    @rule(group=st.sampled_from(GROUPS), excluded=st.sets(st.sampled_from(TOKENS), max_size=2))
-    def acquire(self, group: str, excluded: set[str]) -> None:
+    @rule(
+        group=st.sampled_from(GROUPS),
+        excluded=st.sets(st.sampled_from(TOKENS), max_size=2),
+        again=st.booleans(),
+    )
+    def acquire(self, group: str, excluded: set[str], again: bool = False) -> None:
         exclude = frozenset(parse_account(token)["sso"].fingerprint for token in excluded)
         enabled = [member for member in self.members.values() if not member.disabled]
         resting = [m for m in enabled if self.rest_end(self.account(m, group)) is not None]
         usable = [m for m in enabled if m not in resting]
         tried = [m for m in usable if m.name in exclude]
         free = [m for m in usable if m not in tried and m.in_flight < self.concurrency]
-        granted = self.pool.acquire(group, self.now, exclude)
+        granted = self.pool.acquire(group, self.now, exclude, again=again)
+        if again and self.retries < 1:
+            assert isinstance(granted, Refusal)
+            assert (granted.waiting, granted.retry_after) == (False, None)
+            return
         if isinstance(granted, Refusal):
             assert not free
             busy = len(usable) - len(tried)
@@ -216,6 +227,7 @@ class PoolMachine(RuleBasedStateMachine):
             waits = [end - self.now for end in ends if end is not None] + [5] * (busy > 0)
             assert granted.retry_after == min(waits, default=None)
             return
+        self.retries -= again
         member = self.members[granted.credential]
         assert member in free
         assert self.key(member, group) == min(self.key(other, group) for other in free)
@@ -247,7 +259,9 @@ class PoolMachine(RuleBasedStateMachine):
     ) -> None:
         held = data.draw(st.sampled_from(self.held))
         failure = Failure(FailureKind.UPSTREAM, "It broke.", retry_after)
-        self.pool.release(held.lease, outcome, self.now, failure, quota)
+        went_well = outcome is Outcome.SERVED and retry_after is None
+        self.pool.release(held.lease, outcome, self.now, None if went_well else failure, quota)
+        self.retries = min(Fraction(IN_HAND), self.retries + went_well * Fraction(1, 10))
         self.held.remove(held)
         self.spent.append(held.lease)
         member, account = held.member, self.account(held.member, held.group)
@@ -381,6 +395,7 @@ class PoolMachine(RuleBasedStateMachine):
         records = kept if from_store else list(self.pool.snapshot())
         self.pool = self.make_pool()
         self.pool.restore(records)
+        self.retries = Fraction(IN_HAND)
         self.gone = {}
         self.land(self.now)
         self.pool.next_change("quick", self.now)

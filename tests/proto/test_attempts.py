@@ -338,6 +338,34 @@ def test_storm_of_faults_costs_two_calls() -> None:
     assert len(host.requests) == 2
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [(refusal("limit.json"), False), (refusal("internal.json"), True), (RESET, True)],
+    ids=["the account's", "Grok's", "the network's"],
+)
+def test_pool_is_told_whose_fault_the_last_attempt_was(
+    first: Response | e.RequestFailed, again: bool
+) -> None:
+    failed = first if isinstance(first, Response) else Response(instead=first)
+    host = FakeHost(in_turn(failed, answered("plain.ndjson")))
+    host.run(make_exchange())
+    asked = [each.again for each in host.commands if isinstance(each, c.AcquireCredential)]
+    assert asked == [False, again]
+
+
+def test_pool_that_spares_grok_a_second_try_is_heeded() -> None:
+    host = FakeHost(in_turn(refusal("internal.json")))
+
+    def interrupt(command: c.Command) -> e.Event | None:
+        if isinstance(command, c.AcquireCredential) and command.again:
+            return e.NoCredential("Not again.")
+        return None
+
+    host.interrupt = interrupt
+    host.run(make_exchange())
+    assert (host.status, host.json["error"]["code"]) == (502, "upstream")
+
+
 # Quotas
 
 

@@ -17,6 +17,7 @@ from grokproto.credentials import (
     State,
     parse_account,
 )
+from grokproto.credentials.retries import IN_HAND
 from grokproto.errors import LocalProtocolError
 from grokproto.events import NoCredential
 from grokproto.failures import Failure, FailureKind
@@ -520,6 +521,39 @@ def test_refusal_counts() -> None:
     assert (refusal.busy, refusal.tried, refusal.waiting) == (0, 2, False)
     assert refusal.retry_after == 3000
     assert not refusal.helpless
+
+
+def test_second_tries_are_few_where_all_calls_fail() -> None:
+    pool = make_pool("a", concurrency=100)
+
+    def try_again() -> bool:
+        granted = pool.acquire("large", NOW, again=True)
+        if isinstance(granted, Lease):
+            pool.release(granted, Outcome.UNUSED, NOW, Failure(FailureKind.NETWORK, "It broke."))
+            return True
+        assert not granted.waiting
+        assert not granted.helpless
+        assert "not tried again" in granted.message
+        return False
+
+    assert [try_again() for _ in range(IN_HAND + 2)] == [True] * IN_HAND + [False] * 2
+    spend(pool, 9, "large")
+    late = take(pool, "large")
+    pool.release(late, Outcome.SERVED, NOW, Failure(FailureKind.TIMED_OUT, "Too late."))
+    assert not try_again()  # nine have gone well
+    spend(pool, 1, "large")
+    assert try_again()
+    assert not try_again()
+    assert isinstance(pool.acquire("nothing", NOW, frozenset({name("a")}), again=True), Refusal)
+
+
+def test_second_try_that_nobody_can_make_costs_none() -> None:
+    pool = make_pool("a")
+    for _ in range(IN_HAND + 5):
+        refusal = pool.acquire("small", NOW, frozenset({name("a")}), again=True)
+        assert isinstance(refusal, Refusal)
+        assert "has failed this request" in refusal.message
+    assert isinstance(pool.acquire("small", NOW, again=True), Lease)
 
 
 def test_only_one_and_tried() -> None:
