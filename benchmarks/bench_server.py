@@ -34,6 +34,8 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, OTHER_CORE = {_CORES[0]}, {_CORES[-1]}
+TWO_CORES = set(_CORES[:2])
+"""For two processes. Where there are no more, upstream and load have one of them too."""
 PACKAGES = ("trio", "h11", "httpcore", "msgspec", "aiohttp", "uvloop", "flask", "gunicorn",
             "requests", "starlette", "httpx", "uvicorn")  # fmt: skip
 
@@ -50,10 +52,13 @@ class Work:
     seconds: float = 4.0
     settle: float = 0.0
     servers: tuple[str, ...] = ()
-    """Only these; all where empty."""
+    """Only these; where empty, all that are of one process."""
 
 
+ALL = ("grokproto", "aiohttp", "flask", "starlette")
 FAST = ("grokproto", "aiohttp")
+SCALE = ("grokproto", "grokproto2")
+"""One process, and two of them (`--workers 2`), which have two cores where there are four."""
 WORKS = (
     Work("S1 stream, 16 clients", "200/0", 16),
     Work("S1 stream, 64 clients", "200/0", 64),
@@ -62,6 +67,8 @@ WORKS = (
     Work("S3 200 paced streams", "100000/20", 200, seconds=5, servers=FAST),
     Work("S4 1,000 slow streams", "100000/1000", 1000, seconds=6, servers=FAST),
     Work("S5 first byte, 1 client", "1/0", 1, seconds=2, servers=("upstream", *FAST)),
+    Work("scale: stream, 64", "200/0", 64, servers=SCALE),
+    Work("scale: JSON, 64", "50/0", 64, "json", servers=SCALE),
 )
 
 
@@ -112,8 +119,9 @@ def build_command(
     """How a server is started."""
     python = [sys.executable, "-m"]
     match name:
-        case "grokproto":
+        case "grokproto" | "grokproto2":
             return [*python, "transports", "serve"], {
+                "WORKERS": "2" if name == "grokproto2" else "1",
                 "PORT": str(port),
                 "GROK_BASE_URL": upstream,
                 "SSO": "one,two,three,four",
@@ -136,8 +144,11 @@ def build_command(
 
 def list_family(pid: int) -> list[int]:
     """A process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in list_family(int(child)))]
+    found = [pid]
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in thread.joinpath("children").read_text().split():
+            found += list_family(int(child))
+    return found
 
 
 def read_cpu(pid: int) -> float:
@@ -191,14 +202,15 @@ def measure(work: Work, rounds: int, seconds: float, names: tuple[str, ...]) -> 
         wait_for(port)
         upstream = f"http://127.0.0.1:{port}/{work.path}"
         places = {}
-        for name in work.servers or names:
+        for name in work.servers or ALL:
             if name not in (*names, "upstream"):
                 continue
             if name == "upstream":
                 continue
             place = free_port()
             command, env = build_command(name, place, upstream, folder)
-            process = stack.enter_context(run(command, SERVER_CORE, env))
+            cores = TWO_CORES if name == "grokproto2" else SERVER_CORE
+            process = stack.enter_context(run(command, cores, env))
             wait_for(place)
             places[name] = (place, process.pid)
             load(attrs.evolve(work, clients=min(work.clients, 4)), place, process.pid, 0.5)
@@ -270,7 +282,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--json", help="where the figures go as JSON")
     parser.add_argument("--only", default="", help="works whose name begins so")
-    parser.add_argument("--servers", default="grokproto,aiohttp,flask,starlette")
+    parser.add_argument("--servers", default="grokproto,grokproto2,aiohttp,flask,starlette")
     args = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
