@@ -7,6 +7,7 @@ import functools
 import os
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -252,3 +253,33 @@ class Grok:
         variables = {"STATE": MEMORY, "QUOTA_PROBE": "false", "IS_TEMP_GROK2": "false"}
         variables.update({"SSO": "anna,bert,cleo", "API_KEY": KEY, "PORT": "0"})
         return point_at(load_config({**variables, **environment}), self.simulator.base_url)
+
+
+@contextlib.contextmanager
+def far_end(
+    serve: Callable[[socket.socket, int], None], context: ssl.SSLContext | None = None
+) -> Iterator[int]:
+    """A far end that treats each connection, by its number, as it likes."""
+
+    def accept() -> None:
+        for number in range(100):
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError):
+                if context is not None:
+                    connection = context.wrap_socket(connection, server_side=True)
+                with connection:
+                    connection.settimeout(PATIENCE)
+                    serve(connection, number)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()

@@ -23,7 +23,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from grokproto import events as e
 from grokproto.commands import UpstreamRequest
 from grokproto.errors import ConfigurationError
-from tests.hosts.hosting import KEY, Grok, run_werkzeug, running
+from tests.hosts.hosting import KEY, Grok, far_end, run_werkzeug, running
 from transports.conform import CHECKS, Outcome, Target, run_checks
 from transports.simulator import Delivery, FaultKind
 from transports.threaded import WSGIApp, build_app
@@ -137,36 +137,6 @@ def test_connections_are_used_again(grok: Grok) -> None:
         assert grok.call(lambda: grok.simulator.open_connections) >= 2
 
 
-@contextlib.contextmanager
-def listening(
-    serve: Callable[[socket.socket, int], None], context: ssl.SSLContext | None = None
-) -> Iterator[int]:
-    """A far end that treats each connection, by its number, as it likes."""
-
-    def accept() -> None:
-        for number in range(100):
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with contextlib.suppress(OSError):
-                if context is not None:
-                    connection = context.wrap_socket(connection, server_side=True)
-                with connection:
-                    connection.settimeout(PATIENCE)
-                    serve(connection, number)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
-
-
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
 
@@ -179,7 +149,7 @@ def test_kept_connection_that_was_closed_is_no_fault() -> None:
         connection.close()
         closed.set()
 
-    with listening(serve) as port, upstream() as far:
+    with far_end(serve) as port, upstream() as far:
         for _ in range(3):
             assert ask(far, f"http://127.0.0.1:{port}/", b"x").body == b"hi"
             assert closed.wait(PATIENCE)
@@ -198,7 +168,7 @@ def test_faults_are_told_with_what_was_sent() -> None:
         refused = ask(far, f"http://127.0.0.1:{port}/")
         assert isinstance(refused, e.RequestFailed)
         assert not refused.sent
-        with listening(serve) as port:
+        with far_end(serve) as port:
             for _ in range(2):
                 broken = ask(far, f"http://127.0.0.1:{port}/")
                 assert isinstance(broken, e.RequestFailed)
@@ -236,7 +206,7 @@ def test_tls_and_giving_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> No
             connection.recv(1)
         ended.set()
 
-    with listening(serve, context) as port, upstream() as far:
+    with far_end(serve, context) as port, upstream() as far:
         assert ask(far, f"https://localhost:{port}/").body == b"hi"
         call = far.call(UpstreamRequest("GET", f"https://localhost:{port}/", ()), News())
         assert silent.wait(PATIENCE)
@@ -251,7 +221,7 @@ def test_proxy(grok: Grok) -> None:
         asked.append(connection.recv(65536))
         connection.sendall(ANSWER)
 
-    with listening(serve) as port, upstream(proxy=f"http://user:pass@127.0.0.1:{port}") as far:
+    with far_end(serve) as port, upstream(proxy=f"http://user:pass@127.0.0.1:{port}") as far:
         assert ask(far, "http://far.example/a").body == b"hi"
     assert asked[0].startswith(b"GET http://far.example/a HTTP/1.1\r\n")
     assert b"roxy-Authorization: Basic" in asked[0] or b"roxy-authorization: Basic" in asked[0]

@@ -1,0 +1,227 @@
+"""`transports.upstream` on event loops of others: asyncio, and trio by way of anyio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import httpcore
+import pytest
+import trio
+import trustme
+
+from grokproto import events as e
+from grokproto.commands import UpstreamRequest
+from tests.hosts.hosting import Grok, far_end
+from transports.anyio_loop import ANYIO
+from transports.simulator import FaultKind
+from transports.upstream import Fetched, Upstream, UpstreamConfig
+from transports.upstream_anyio import PlainBackend
+
+PATIENCE = 10.0
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+RUNS: dict[str, Callable[[Any], Any]] = {
+    "asyncio": lambda main: asyncio.run(main()),
+    "trio": trio.run,
+}
+both_loops = pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+
+
+def with_upstream(
+    run: Callable[[Any], Any], check: Callable[[Upstream], Awaitable[None]], **options: Any
+) -> None:
+    """Run a check with the far ends at hand; nothing that nobody expected may happen."""
+    faults: list[Exception] = []
+
+    async def main() -> None:
+        config = UpstreamConfig(connect_timeout=2, **options)
+        upstream = Upstream(config, on_error=faults.append, loop=ANYIO)
+        async with anyio.create_task_group() as group:
+            await group.start(start, upstream)
+            with anyio.fail_after(PATIENCE):
+                await check(upstream)
+            group.cancel_scope.cancel()
+        assert upstream.open_calls == 0
+
+    async def start(upstream: Upstream, *, task_status: Any) -> None:
+        await upstream.run(task_status=task_status)
+
+    run(main)
+    assert faults == []
+
+
+async def ask(upstream: Upstream, url: str, body: bytes = b"") -> Any:
+    """A whole response."""
+    request = UpstreamRequest("POST" if body else "GET", url, (("cookie", "sso=anna"),), body)
+    return await upstream.fetch(request, limit=10**6, timeout=PATIENCE)
+
+
+@both_loops
+def test_connections_are_used_again(run: Any) -> None:
+    async def check(upstream: Upstream) -> None:
+        for _ in range(3):
+            assert (await ask(upstream, f"{grok.simulator.base_url}/")).status == 200
+        assert grok.simulator.open_connections == 1
+
+    with Grok() as grok:
+        with_upstream(run, check)
+
+
+@both_loops
+def test_kept_connection_that_was_closed_is_no_fault(run: Any) -> None:
+    closed = threading.Event()
+
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.recv(65536)
+        connection.sendall(ANSWER)
+        connection.close()
+        closed.set()
+
+    async def check(upstream: Upstream) -> None:
+        for _ in range(3):
+            assert (await ask(upstream, f"http://127.0.0.1:{port}/", b"x")).body == b"hi"
+            await anyio.to_thread.run_sync(closed.wait)
+            closed.clear()
+
+    with far_end(serve) as port:
+        with_upstream(run, check)
+
+
+@both_loops
+def test_faults_are_told_with_what_was_sent(run: Any) -> None:
+    def serve(connection: socket.socket, number: int) -> None:
+        if number:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi")
+
+    async def check(upstream: Upstream) -> None:
+        refused = await ask(upstream, f"http://127.0.0.1:{nobody}/")
+        assert isinstance(refused, e.RequestFailed)
+        assert not refused.sent
+        for _ in range(2):
+            broken = await ask(upstream, f"http://127.0.0.1:{port}/")
+            assert isinstance(broken, e.RequestFailed)
+            assert broken.sent
+
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = closed.getsockname()[1]
+    with far_end(serve) as port:
+        with_upstream(run, check)
+
+
+@both_loops
+def test_time_for_a_whole_response(run: Any) -> None:
+    async def check(upstream: Upstream) -> None:
+        request = UpstreamRequest("GET", f"{grok.simulator.base_url}/", ())
+        failed = await upstream.fetch(request, limit=100, timeout=0.1)
+        assert isinstance(failed, e.RequestFailed)
+        assert "0.1 seconds" in failed.reason
+        while grok.simulator.site.open_calls:
+            await anyio.sleep(0.01)
+        short = await upstream.fetch(request, limit=10, timeout=PATIENCE)
+        assert isinstance(short, Fetched)
+        assert len(short.body) == 10
+
+    with Grok() as grok:
+        grok.call(lambda: grok.simulator.site.faults.order(FaultKind.STALL_BEFORE_HEAD, path="/"))
+        with_upstream(run, check)
+
+
+@both_loops
+def test_tls(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    silent, ended = threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket, number: int) -> None:
+        connection.recv(65536)
+        if number == 0:
+            connection.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+            return
+        silent.set()
+        with contextlib.suppress(OSError):
+            connection.recv(1)
+        ended.set()
+
+    async def check(upstream: Upstream) -> None:
+        assert (await ask(upstream, f"https://localhost:{port}/")).body == b"hi"
+        call = upstream.call(UpstreamRequest("GET", f"https://localhost:{port}/", ()))
+        await anyio.to_thread.run_sync(silent.wait)
+        call.close()
+        assert await anyio.to_thread.run_sync(ended.wait, 0.5)
+
+    with far_end(serve, context) as port:
+        with_upstream(run, check)
+
+
+@both_loops
+def test_proxy(run: Any) -> None:
+    asked: list[bytes] = []
+
+    def serve(connection: socket.socket, _: int) -> None:
+        asked.append(connection.recv(65536))
+        connection.sendall(ANSWER)
+
+    async def check(upstream: Upstream) -> None:
+        assert (await ask(upstream, "http://far.example/a")).body == b"hi"
+
+    with far_end(serve) as port:
+        with_upstream(run, check, proxy=f"http://127.0.0.1:{port}")
+    assert asked[0].startswith(b"GET http://far.example/a HTTP/1.1\r\n")
+
+
+@both_loops
+def test_plain_connections(run: Any) -> None:
+    """What httpcore may ask of a stream, and how it is told of what goes wrong."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        if number == 1:
+            connection.recv(1)
+            linger = b"\1\0\0\0\0\0\0\0"
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            return
+        assert connection.recv(100) == b"hello"
+        connection.sendall(b"you")
+        connection.recv(1)
+
+    async def main() -> None:
+        backend = PlainBackend()
+        options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        stream = await backend.connect_tcp("127.0.0.1", port, 1, None, options)
+        await stream.write(b"hello", 1)
+        assert await stream.read(100, 1) == b"you"
+        with pytest.raises(httpcore.ReadTimeout):
+            await stream.read(100, 0.01)
+        sock = stream.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert stream.get_extra_info("is_readable") is False
+        assert stream.get_extra_info("anything else") is None
+        with pytest.raises(NotImplementedError):
+            await stream.start_tls(ssl.create_default_context())
+        await stream.aclose()
+        with pytest.raises(httpcore.ReadError):
+            await stream.read(100)
+        with pytest.raises(httpcore.WriteError):
+            await stream.write(b"x")
+        reset = await backend.connect_tcp("127.0.0.1", port)
+        await reset.write(b"x")
+        with pytest.raises(httpcore.ReadError):
+            await reset.read(100)
+        await reset.aclose()
+        with pytest.raises(httpcore.ConnectError):
+            await backend.connect_tcp("127.0.0.1", nobody)
+        await backend.sleep(0)
+
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = closed.getsockname()[1]
+    with far_end(serve) as port:
+        run(main)
