@@ -91,11 +91,11 @@ class _BrotliDecoder:
                 piece = self._decompress.process(data, output_buffer_limit=MAX_PIECE)
             except brotli.error as exc:
                 raise CodingError("the body is not coded as brotli") from exc
-            data = b""
-            if piece:
-                yield piece
-            if self._decompress.is_finished() or self._decompress.can_accept_more_data():
+            if not piece:
                 return
+            # There may be more of it even where `can_accept_more_data` says that it wants more.
+            data = b""
+            yield piece
 
     def finish(self) -> None:
         if self._begun and not self._decompress.is_finished():
