@@ -24,7 +24,7 @@ from typing import Any
 import attrs
 import uvloop
 
-from .bench_server import (
+from .servers import (
     OTHER_CORE,
     SERVER_CORE,
     build_command,
@@ -52,7 +52,7 @@ def build_request(text: str, *, stream: bool) -> bytes:
     ).encode()
     return (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
-        b"authorization: Bearer sk-123456789\r\ncontent-type: application/json\r\n"
+        b"authorization: Bearer sk-benchmark\r\ncontent-type: application/json\r\n"
         b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
     )
 

@@ -1,8 +1,9 @@
 """Clients that read as fast as they can: `python -m benchmarks.load PORT PATH CLIENTS SECONDS MODE`
 
 Each client asks over one connection, again and again, until the time is over; MODE is `stream`, or
-`json`. The last line of the output is a JSON object: finished requests, tokens, errors, the seconds
-that were measured, the delays of paced tokens and the times to the first byte (milliseconds).
+`json`, or `raw` for the upstream itself, whose lines are counted. The last line of the output is a
+JSON object: finished requests, tokens, errors, the seconds that were measured, the delays of paced
+tokens and the times to the first byte (milliseconds).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import cast
 
 import uvloop
 
-_STAMP = re.compile(rb'"content": ?"(\d{10,}) ?"')
+_STAMP = re.compile(rb'"(?:content|token)": ?"(\d{10,}) ?"')
 
 
 class _Result:
@@ -27,8 +28,8 @@ class _Result:
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, request: bytes, stream: bool, result: _Result) -> None:
-        self._request, self._stream, self._result = request, stream, result
+    def __init__(self, request: bytes, mode: str, result: _Result) -> None:
+        self._request, self._mode, self._result = request, mode, result
         self._tail = b""
         self._first = False
         self.over = False
@@ -52,13 +53,15 @@ class _Client(asyncio.Protocol):
                 self._result.errors += 1
             self._result.firsts.append(now / 1e6 - self._asked * 1e3)
         whole = self._tail + data
-        if self._stream:
-            cut = whole.rfind(b"\n\n") + 2 if b"\n\n" in whole else 0
+        if self._mode != "json":
+            end, last = (b"\n\n", b"[DONE]") if self._mode == "stream" else (b"\n", b'SoftStop":t')
+            cut = whole.rfind(end) + len(end) if end in whole else 0
             ready, self._tail = whole[:cut], whole[cut:]
-            self._result.tokens += ready.count(b'"content":"') + ready.count(b'"content": "')
+            for name in (b'"content":"', b'"content": "', b'"token":"'):
+                self._result.tokens += ready.count(name)
             self._result.delays += [(now - int(stamp)) / 1e6 for stamp in _STAMP.findall(ready)]
-            self._last = self._last or b"[DONE]" in ready
-            done = self._last and self._tail.endswith(b"0\r\n\r\n")
+            self._last = self._last or last in ready
+            done = self._last and (ready + self._tail).endswith(b"0\r\n\r\n")
         else:
             self._tail = whole
             head, _, body = whole.partition(b"\r\n\r\n")
@@ -86,17 +89,18 @@ async def _run(port: int, path: str, clients: int, seconds: float, mode: str) ->
             "messages": [{"role": "user", "content": f"hi {path}"}],
         }
     ).encode()
+    target = f"/{path}/conversations/new" if mode == "raw" else "/v1/chat/completions"
     request = (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
-        b"authorization: Bearer sk-123456789\r\ncontent-type: application/json\r\n"
-        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        b"POST " + target.encode() + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+        b"authorization: Bearer sk-benchmark\r\ncontent-type: application/json\r\n"
+        b"content-length: " + b"%d\r\n\r\n" % len(body) + body
     )
     loop = asyncio.get_running_loop()
     result = _Result()
     made: list[_Client] = []
     for _ in range(clients):
         _, client = await loop.create_connection(
-            lambda: _Client(request, mode == "stream", result), "127.0.0.1", port
+            lambda: _Client(request, mode, result), "127.0.0.1", port
         )
         made.append(client)
     await asyncio.sleep(min(1.0, seconds / 4))  # until all are at it

@@ -10,6 +10,7 @@ at full speed eight go out in one write, and then other streams have their turn.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 import time
@@ -23,6 +24,15 @@ _LINE = (
     b'"messageTag":"final","responseId":"00000000-0000-4000-8000-000000000012"}}}\n'
 )
 _END = b'{"result":{"response":{"isSoftStop":true,"messageTag":"final"}}}\n'
+_OPENAI_HEAD = _HEAD.replace(b"application/json", b"text/event-stream")
+_OPENAI_LINE = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"grok-3",'
+    b'"choices":[{"index":0,"delta":{"content":"%b "},"finish_reason":null}]}\n\n'
+)
+_OPENAI_END = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"grok-3",'
+    b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+)
 _AT_ONCE = 8
 _IN_MESSAGE = re.compile(rb"\[\[(\d+)/(\d+)\]\]")
 
@@ -32,6 +42,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 _FULL_SPEED = _chunk(_LINE % b"word") * _AT_ONCE
+_OPENAI_FULL_SPEED = _chunk(_OPENAI_LINE % b"word") * _AT_ONCE
 
 
 class _Grok(asyncio.Protocol):
@@ -63,29 +74,55 @@ class _Grok(asyncio.Protocol):
         if len(body) < int(length or 0):
             return
         self._got = b""
-        _, tokens, pause, *_ = head.split(b" ", 2)[1].split(b"/")
-        if chosen := _IN_MESSAGE.search(body):
-            tokens, pause = chosen.groups()
-        self._task = asyncio.ensure_future(self._answer(int(tokens), int(pause) / 1000))
+        path = head.split(b" ", 2)[1]
+        _, tokens, pause, *_ = path.split(b"/")
+        if path.endswith(b"chat/completions"):
+            asked = json.loads(body)
+            words = (_OPENAI_HEAD, _OPENAI_LINE, _OPENAI_FULL_SPEED, _OPENAI_END)
+            if not asked.get("stream"):
+                self._transport.write(_encode_whole(int(tokens)))
+                return
+        else:
+            words = (_HEAD, _LINE, _FULL_SPEED, _END)
+        self._task = asyncio.ensure_future(self._answer(int(tokens), int(pause) / 1000, *words))
 
-    async def _answer(self, tokens: int, pause: float) -> None:
-        self._transport.write(_HEAD)
+    async def _answer(
+        self, tokens: int, pause: float, head: bytes, line: bytes, full_speed: bytes, end: bytes
+    ) -> None:
+        self._transport.write(head)
         if pause:
             due = time.monotonic()
             for _ in range(tokens):
                 stamp = b"%d" % time.monotonic_ns()
-                self._transport.write(_chunk(_LINE % stamp))
+                self._transport.write(_chunk(line % stamp))
                 due += pause
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
         else:
             left = tokens
             while left > 0:
                 await self._ready.wait()
-                size = len(_FULL_SPEED) * min(left, _AT_ONCE) // _AT_ONCE
-                self._transport.write(_FULL_SPEED[:size])
+                size = len(full_speed) * min(left, _AT_ONCE) // _AT_ONCE
+                self._transport.write(full_speed[:size])
                 left -= _AT_ONCE
                 await asyncio.sleep(0)
-        self._transport.write(_chunk(_END) + b"0\r\n\r\n")
+        self._transport.write(_chunk(end) + b"0\r\n\r\n")
+
+
+def _encode_whole(tokens: int) -> bytes:
+    """A whole response with a completion of OpenAI's."""
+    message = {"role": "assistant", "content": "word " * tokens}
+    body = json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "grok-3",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1},
+        }
+    ).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    return head % len(body) + body
 
 
 async def _serve(port: int) -> None:

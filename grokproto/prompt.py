@@ -31,14 +31,14 @@ from collections.abc import Sequence
 import attrs
 
 from .errors import InvalidRequestError
-from .request import Attachment, FilePart, Role, TextPart, Turn
+from .request import Attachment, FilePart, Part, Role, TextPart, Turn
 
 IMAGE_MARK = "[Image]"
 FILE_MARK = "[File]"
 MAX_ATTACHMENTS = 4
 """Pictures and files with one message. Clients of Grok keep to four [client code]."""
 
-_MARKS = {Role.ASSISTANT: "ASSISTANT: "}
+_ASSISTANT_MARK = "ASSISTANT: "
 _USER_MARK = "USER: "
 
 _LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
@@ -48,6 +48,7 @@ _LOOKS_LIKE_MARK = re.compile(
     re.IGNORECASE,
 )
 _BASE64_TARGET = re.compile(r"\]\(data:image/[\w+.-]*;base64,[A-Za-z0-9+/=\s]*\)", re.ASCII)
+_DATA = "](data:image/"
 _THINK = "<think>"
 _THINK_END = "</think>"
 
@@ -88,7 +89,7 @@ def build_prompt(
                 param="messages",
             )
         turns = turns[-1:]
-    latest = max((i for i, turn in enumerate(turns) if turn.role is Role.USER), default=-1)
+    latest = next((i for i in reversed(range(len(turns))) if turns[i].role is Role.USER), -1)
     attachments = _list_attachments(turns[latest]) if latest >= 0 else ()
     if len(attachments) > MAX_ATTACHMENTS:
         raise InvalidRequestError(
@@ -96,55 +97,99 @@ def build_prompt(
             f"{len(attachments)}.",
             param="messages",
         )
-    texts = [
-        _flatten_turn(
-            turn,
-            is_past=index < len(turns) - 1 or turn.role is Role.ASSISTANT,
-            uploads=index == latest,
-        )
-        for index, turn in enumerate(turns)
-    ]
-    lines = [(turn.role, text) for turn, text in zip(turns, texts, strict=True)]
+    care = _look_through(turns)
+    last = len(turns) - 1
+    lines: list[tuple[Role, str]] = []
+    for index, turn in enumerate(turns):
+        is_past = index < last or turn.role is Role.ASSISTANT
+        text = _flatten_turn(turn, care, is_past=is_past, uploads=index == latest)
+        lines.append((turn.role, text))
     if not any(text for _, text in lines):
         raise InvalidRequestError("There is nothing in any of the messages.", param="messages")
-    question = latest if latest >= 0 else len(turns) - 1
     lines.append((Role.SYSTEM, quote_marks(instruction)))
-    return Prompt(_join(lines), attachments, _join(lines[:question]), _join(lines[question:]))
+    message, older, question = _join(lines, latest if latest >= 0 else last)
+    return Prompt(message, attachments, older, question)
 
 
-def _join(lines: Sequence[tuple[Role, str]]) -> str:
+def _join(lines: Sequence[tuple[Role, str]], question: int) -> tuple[str, str, str]:
+    """All lines as one text; and the same in two, those before the line `question` and the rest,
+    which has a mark of its own."""
     pieces: list[str] = []
     speaker: str | None = None
-    for role, text in lines:
+    cut = 0
+    mark = ""
+    """What the rest lacks."""
+    for index, (role, text) in enumerate(lines):
+        if index == question:
+            cut = len(pieces)
         if not text:
             continue
-        mark = _MARKS.get(role, _USER_MARK)
+        said_by = _ASSISTANT_MARK if role is Role.ASSISTANT else _USER_MARK
+        if index >= question and cut == len(pieces) and said_by == speaker:
+            mark = said_by
         if pieces:
             pieces.append("\n")
-        if mark != speaker:
-            pieces.append(mark)
-            speaker = mark
+        if said_by != speaker:
+            pieces.append(said_by)
+            speaker = said_by
         pieces.append(text)
-    return "".join(pieces)
+    rest = "".join(pieces[cut + 1 if cut else 0 :])
+    return "".join(pieces), "".join(pieces[:cut]), mark + rest
+
+
+@attrs.frozen
+class _Care:
+    """What the texts of a conversation have that needs care. Most have nothing of it, and to look
+    through each of thousands of turns for it costs more than all that is done with them."""
+
+    pictures: bool
+    thinking: bool
+    marks: bool
+
+
+def _look_through(turns: Sequence[Turn]) -> _Care:
+    text = "\n".join(p.text for turn in turns for p in turn.parts if type(p) is TextPart)
+    pictures, thinking = _DATA in text, _THINK in text
+    # What is left when something is taken out of a line may look like a mark.
+    marks = pictures or thinking or _LOOKS_LIKE_MARK.search(text) is not None
+    return _Care(pictures, thinking, marks)
 
 
 def _list_attachments(turn: Turn) -> tuple[Attachment, ...]:
     return tuple(part for part in turn.parts if isinstance(part, Attachment))
 
 
-def _flatten_turn(turn: Turn, *, is_past: bool, uploads: bool) -> str:
+def _flatten_turn(turn: Turn, care: _Care, *, is_past: bool, uploads: bool) -> str:
+    parts = turn.parts
+    if len(parts) == 1 and type(parts[0]) is TextPart:
+        text = _flatten_text(parts[0].text, care, is_past=is_past)
+    else:
+        text = _flatten_parts(parts, care, is_past=is_past, uploads=uploads)
+    if not text or text.isspace():
+        return ""
+    return quote_marks(text) if care.marks else text
+
+
+def _flatten_text(text: str, care: _Care, *, is_past: bool) -> str:
+    if care.pictures:
+        text = _replace_pictures(text)
+    return _remove_thinking(text) if care.thinking and is_past else text
+
+
+def _flatten_parts(parts: Sequence[Part], care: _Care, *, is_past: bool, uploads: bool) -> str:
     pieces: list[str] = []
-    marks = [FILE_MARK if isinstance(p, FilePart) else IMAGE_MARK for p in _list_attachments(turn)]
-    for part in turn.parts:
+    marks = [_mark_attachment(part) for part in parts if isinstance(part, Attachment)]
+    for part in parts:
         if isinstance(part, TextPart):
-            text = _replace_pictures(part.text)
-            pieces.append(_remove_thinking(text) if is_past else text)
+            pieces.append(_flatten_text(part.text, care, is_past=is_past))
         elif not uploads:
-            pieces.append(FILE_MARK if isinstance(part, FilePart) else IMAGE_MARK)
+            pieces.append(_mark_attachment(part))
     text = "\n".join(piece for piece in pieces if piece)
-    if not text.strip() and marks:
-        text = marks[0]
-    return quote_marks(text) if text.strip() else ""
+    return marks[0] if marks and not text.strip() else text
+
+
+def _mark_attachment(part: Attachment) -> str:
+    return FILE_MARK if isinstance(part, FilePart) else IMAGE_MARK
 
 
 def quote_marks(text: str) -> str:

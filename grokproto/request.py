@@ -6,6 +6,7 @@ import enum
 from typing import TypeAlias
 
 import attrs
+import msgspec
 
 from .settings import SearchFormat, ThinkingFormat
 
@@ -19,8 +20,7 @@ class Role(enum.Enum):
     TOOL = "tool"
 
 
-@attrs.frozen
-class TextPart:
+class TextPart(msgspec.Struct, frozen=True):
     """Text of a turn."""
 
     text: str
@@ -64,8 +64,7 @@ Attachment: TypeAlias = ImagePart | ImageLink | FilePart
 """What is not part of the text but uploaded beside it."""
 
 
-@attrs.frozen
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """One message of the conversation."""
 
     role: Role

@@ -30,6 +30,8 @@ from . import events as e
 class State(enum.Enum):
     """What an exchange is doing."""
 
+    __hash__ = object.__hash__  # members are one of a kind; an exchange looks many up
+
     IDLE = "idle"
     """Not started."""
     RETRIEVING = "retrieving"

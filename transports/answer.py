@@ -59,13 +59,17 @@ class Request(Protocol):
         """Send a whole response."""
         ...
 
-    async def send_response(self, status: int, headers: Headers) -> None:
-        """See `drive.Client`; as the other three."""
+    def put_head(self, status: int, headers: Headers) -> None:
+        """See `drive.Client`; as the others."""
         ...
 
-    async def send_data(self, data: bytes) -> None: ...
+    def put_data(self, data: bytes) -> None: ...
 
-    async def end_response(self) -> None: ...
+    def put_end(self) -> None: ...
+
+    def flush(self) -> bool: ...
+
+    async def drain(self) -> None: ...
 
     def watch(self, scope: Scope) -> None: ...
 
@@ -88,15 +92,17 @@ class _Client:
         self._call = call
         self._loop = loop
         # Nothing is to be done about these, and so nothing stands in their way.
-        self.send_data = http.send_data
-        self.end_response = http.end_response
+        self.put_data = http.put_data
+        self.put_end = http.put_end
+        self.flush = http.flush
+        self.drain = http.drain
         self.watch = http.watch
         self.unwatch = http.unwatch
 
-    async def send_response(self, status: int, headers: Headers) -> None:
+    def put_head(self, status: int, headers: Headers) -> None:
         """See `drive.Client`."""
         now = self._loop.current_time()
-        await self._http.send_response(status, self._call.send_response(status, headers, now))
+        self._http.put_head(status, self._call.send_response(status, headers, now))
 
 
 class App:

@@ -21,6 +21,7 @@ from .anyio_loop import ANYIO
 from .background import Background, OpenScheduler
 from .config import Config, load_config
 from .front import Headers
+from .gathering import Gathering
 from .http_request import (
     BadBodyError,
     BodyTooLargeError,
@@ -115,12 +116,13 @@ class ASGIApp:
             raise RuntimeError("an answer was broken off by our own fault")
 
 
-class _Request:
+class _Request(Gathering):
     """See `answer.Request`."""
 
     def __init__(
         self, scope: Message, receive: Receive, send: Send, nursery: Nursery, service: Service
     ) -> None:
+        super().__init__()
         self._receive = receive
         self._send = send
         self._nursery = nursery

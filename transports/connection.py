@@ -1,13 +1,14 @@
 """One connection of a client's: HTTP/1.1 by h11. The only file that knows h11.
 
-Two tasks serve a connection. One reads, always: that is how a client that leaves is noticed at
-once, whatever its request is waiting for. The other takes requests out of what was read, one after
-the other, and lets the handler answer each. A client that ends its side has left, for whoever
-watches; what it sent before is answered all the same.
+What a client sends is read as it comes, whatever its request is waiting for: that is how a client
+that leaves is noticed at once. A task takes requests out of what was read, one after the other, and
+lets the handler answer each. A client that ends its side has left, for whoever watches; what it
+sent before is answered all the same.
 
 h11 decides everything about the protocol. Only the chunks of a streamed response are framed here,
 since framing a chunk is all that is left to do between the head and the end: h11 is given the head
-and the end, and it does not count what is in between.
+and the end, and it does not count what is in between. Of the head it is given what says how the
+body is framed; the other fields are put in beside that.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .http_request import (
     encode_http_error,
 )
 from .loops import Scope
+from .outbox import Outbox
 from .sockets import Transport
 
 __all__ = [
@@ -61,8 +63,8 @@ _MAX_CHUNK_LINE = 16 * 1024
 """And as much for trailers. A line is refused for its length only where it comes in pieces, since
 h11 counts what is incomplete; it gets no more than `_FEED_BYTES` in one."""
 _END_OF_CHUNKS = b"\r\n\r\n"
-_SENDS_AT_A_TURN = 64
-"""Sends that need not wait before other tasks get a turn all the same."""
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "upgrade"})
+"""Headers of a response that h11 wants to see. The others mean nothing to it but work."""
 
 
 class Connection:
@@ -77,13 +79,10 @@ class Connection:
         self._eof = False
         self._news = trio.lowlevel.ParkingLot()
         """Where the task waits that wants to know of more in the inbox."""
-        self._room = trio.lowlevel.ParkingLot()
-        """Where the reader waits while the inbox is full."""
+        self._reading = False
         self._watching: Scope | None = None
         self._aborted = False
-        self._gone = False
-        """Nothing can be sent any more: the client is gone, or has got a part of something."""
-        self._sends = 0
+        self._outbox = Outbox(transport, limits.write_timeout, self._left)
         self.idle = True
         """No request has begun."""
         self.closing = False
@@ -109,22 +108,32 @@ class Connection:
 
     # Reading
 
-    async def read(self) -> None:
-        """Read all the time; a task of its own."""
-        while True:
-            while len(self._inbox) >= self._inbox_size:
-                await self._room.park()
-            try:
-                data = await self._transport.receive()
-            except (OSError, trio.ClosedResourceError):
-                data = b""
-            if not data:
-                self._left()
-                return
+    def read(self) -> None:
+        """Read from now on, as long as there is room for it."""
+        if not (self._reading or self._eof):
+            self._reading = True
+            self._transport.watch(self._receive)
+
+    def _receive(self) -> None:
+        try:
+            data = self._transport.try_receive()
+        except OSError:
+            data = b""
+        if data:
             self._inbox += data
             self._news.unpark_all()
+            if len(self._inbox) >= self._inbox_size:
+                self._pause()
+        elif data is not None:
+            self._left()
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.unwatch()
 
     def _left(self) -> None:
+        self._pause()
         self._eof = True
         self._news.unpark_all()
         if self._watching is not None:
@@ -144,7 +153,8 @@ class Connection:
     def _take(self, size: int) -> bytes:
         data = bytes(self._inbox[:size])
         del self._inbox[:size]
-        self._room.unpark_all()
+        if len(self._inbox) < self._inbox_size:
+            self.read()
         return data
 
     async def next_request(self) -> HTTPRequest | None:
@@ -233,11 +243,13 @@ class Connection:
     async def _feed(self) -> None:
         """Give h11 more of the body."""
         if self._inbox:
-            await trio.lowlevel.checkpoint()  # a body that is all there must not hold up others
+            if self._fed:
+                await trio.lowlevel.checkpoint()  # a body that is here must not hold up others
         else:
             if self._h11.they_are_waiting_for_100_continue:
                 go_on = h11.InformationalResponse(status_code=100, headers=[])
-                await self._send(self._h11.send(go_on))
+                self._outbox.put(self._h11.send(go_on) or b"")
+                await self._outbox.drain()
             deadline = trio.current_time() + self._limits.body_timeout
             if not self._inbox and not self._eof and not await self._wait_for_news(deadline):
                 raise self._refuse_body("it did not come in time")
@@ -264,77 +276,59 @@ class Connection:
 
     # Writing
 
-    async def send_head(
-        self, status: int, headers: list[tuple[str, str]], body: bytes = b""
-    ) -> None:
-        names = {name.lower() for name, _ in headers}
+    def put_head(self, status: int, headers: list[tuple[str, str]]) -> None:
+        framing: list[tuple[str, str]] = []
+        others: list[str] = []
+        names: set[str] = set()
+        for name, value in headers:
+            lower = name.lower()
+            names.add(lower)
+            if lower in _FRAMING:
+                framing.append((name, value))
+            else:
+                others.append(f"{name}: {value}\r\n")
         version = self._h11.their_http_version
         if self._h11.they_are_waiting_for_100_continue:
             self.closing = True  # nobody knows now whether the body will come
         self._silent = self._method == b"HEAD" or status in (204, 304)
         self._chunked = "content-length" not in names and version == b"1.1" and not self._silent
         if self._chunked:
-            headers.append(("transfer-encoding", "chunked"))
+            framing.append(("transfer-encoding", "chunked"))
         if self.closing and "connection" not in names:
-            headers.append(("connection", "close"))
+            framing.append(("connection", "close"))
         if "date" not in names:
-            headers.append(("date", _tell_date(int(time.time()))))
-        raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-        head = self._h11.send(h11.Response(status_code=status, headers=raw)) or b""
+            others.append(_tell_date(int(time.time())))
+        head = self._h11.send(h11.Response(status_code=status, headers=framing)) or b""
         self._head_sent = True
-        await self._send(head + self._frame(body))
+        self._outbox.put(head[:-2] + _encode_fields(others) + b"\r\n")
 
-    async def send_data(self, data: bytes) -> None:
-        framed = self._frame(data)
-        if framed:
-            await self._send(framed)
-
-    async def send_end(self) -> None:
-        await self._send(self._h11.send(h11.EndOfMessage()))
-
-    def _frame(self, data: bytes) -> bytes:
+    def put_data(self, data: bytes) -> None:
         if not data or self._silent:
-            return b""
-        if self._chunked:
-            return b"%x\r\n%b\r\n" % (len(data), data)
-        return self._h11.send(h11.Data(data=data)) or b""
-
-    async def send_raw(self, data: bytes) -> None:
-        self.closing = True
-        await self._send(data)
-
-    async def _send(self, data: bytes | None) -> None:
-        if not data:
             return
-        if self._gone:
-            raise ClientLeftError
-        self._sends += 1
-        if self._sends % _SENDS_AT_A_TURN == 0:
-            # A client that takes everything at once would have this task for itself otherwise.
-            # Nor may a cancellation come between: whoever cancels wants to say one thing more.
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        try:
-            sent = self._transport.try_send(data)
-            if sent < len(data):
-                self._gone = True  # until the rest is out; a cancelled task may leave it here
-                await self._send_rest(memoryview(data)[sent:])
-                self._gone = False
-        except (OSError, trio.ClosedResourceError) as exc:
-            self._gone = True
-            self._left()
-            raise ClientLeftError from exc
+        if self._chunked:
+            self._outbox.put(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._outbox.put(self._h11.send(h11.Data(data=data)) or b"")
 
-    async def _send_rest(self, data: memoryview) -> None:
-        while data:
-            with trio.move_on_after(self._limits.write_timeout) as scope:
-                await self._transport.wait_writable()
-            if scope.cancelled_caught:
-                self._left()
-                self.abort(reset=True)
-                raise ClientLeftError
-            data = data[self._transport.try_send(data) :]
+    def put_end(self) -> None:
+        self._outbox.put(self._h11.send(h11.EndOfMessage()) or b"")
+
+    def put_raw(self, data: bytes) -> None:
+        self.closing = True
+        self._outbox.put(data)
+
+    def flush(self) -> bool:
+        return self._outbox.flush()
+
+    async def drain(self) -> None:
+        await self._outbox.drain()
 
     # Endings
+
+    def cut(self) -> None:
+        """Whoever was sending has gone; if something is unsent, it must not be taken for whole."""
+        if self._outbox:
+            self._outbox.closed = True
 
     @property
     def head_sent(self) -> bool:
@@ -355,15 +349,17 @@ class Connection:
             ("content-length", str(len(body))),
             ("connection", "close"),
         ]
-        await self.send_head(status, headers, body)
-        await self.send_end()
+        self.put_head(status, headers)
+        self.put_data(body)
+        self.put_end()
+        await self.drain()
 
     async def finish_request(self) -> bool:
         """Leave a request behind; say whether there may be another one."""
         self._watching = None
         if self._h11.our_state not in (h11.DONE, h11.MUST_CLOSE):
             self._aborted = True  # the handler left the response open: nobody may take it for whole
-        if self._gone:
+        if self._outbox or self._outbox.closed:
             self._aborted = True  # it has got a part of something
         if self._aborted or self.closing or self._h11.our_state is h11.MUST_CLOSE:
             return False
@@ -371,6 +367,8 @@ class Connection:
 
     async def _drain_body(self) -> bool:
         """Read what is left of the request's body, if that is not much."""
+        if self._h11.their_state is h11.DONE:
+            return True
         left = _DRAIN_BYTES
         with trio.move_on_after(_DRAIN_SECONDS):
             try:
@@ -384,7 +382,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close so that the client gets the last response even if it is still sending."""
-        if self._aborted:
+        if self._aborted or self._outbox or self._outbox.closed:
             self.abort(reset=True)
             return
         if not self._eof:
@@ -396,13 +394,13 @@ class Connection:
                 while not self._eof and left > 0:
                     left -= len(self._inbox)
                     self._inbox.clear()
-                    self._room.unpark_all()
+                    self.read()
                     await self._news.park()
         self._transport.close()
 
     def abort(self, *, reset: bool = False) -> None:
         self._aborted = True
-        self._gone = True
+        self._outbox.closed = True
         self._left()
         self._transport.close(reset=reset)
 
@@ -414,7 +412,15 @@ def _tell(exc: h11.RemoteProtocolError) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _tell_date(second: int) -> str:
-    return email.utils.formatdate(second, usegmt=True)
+    return f"date: {email.utils.formatdate(second, usegmt=True)}\r\n"
+
+
+def _encode_fields(lines: list[str]) -> bytes:
+    """Lines of a head that have nothing to do with its framing, each with its end."""
+    fields = "".join(lines)
+    if fields.count("\r") != len(lines) or fields.count("\n") != len(lines) or "\0" in fields:
+        raise ValueError("a header holds what would end it")
+    return fields.encode("latin-1")
 
 
 async def _serve_requests(connection: Connection, handler: Handler, on_error: ErrorHook) -> None:
@@ -477,21 +483,19 @@ class Connections:
         """Serve one connection to its end. `transport` is closed afterwards."""
         connection = Connection(transport, limits)
         connection.closing = self._stopping
+        scope = trio.CancelScope()
+        entry = (connection, scope)
+        self._open.add(entry)
         try:
-            async with trio.open_nursery() as nursery:
-                entry = (connection, nursery.cancel_scope)
-                self._open.add(entry)
-                nursery.start_soon(connection.read)
-                try:
-                    await _serve_requests(connection, handler, on_error)
-                    await connection.close()
-                except ClientLeftError:
-                    pass  # it left while it was told what is wrong
-                finally:
-                    self._open.discard(entry)
-                    self._changed.unpark_all()
-                nursery.cancel_scope.cancel()
+            connection.read()
+            with scope:
+                await _serve_requests(connection, handler, on_error)
+                await connection.close()
+        except ClientLeftError:
+            pass  # it left while it was told what is wrong
         except Exception as exc:  # a mistake of ours costs this connection, and no other
             on_error(exc)
         finally:
+            self._open.discard(entry)
+            self._changed.unpark_all()
             transport.close()

@@ -7,31 +7,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from grokproto import commands as c
 from grokproto import events as e
 
+from .follow import Follower
 from .http_request import ClientLeftError
 from .loops import Loop, Scope
 from .previews import fetch_preview
 from .upstream import Upstream, UpstreamCall
+from .upstream_body import DirectBody
 
 _FAREWELL = 2.0
 """Seconds a client has to take the last words of a server that stops."""
 
 
 class Client(Protocol):
-    """The client's end, as a driver needs it. Sending raises `ClientLeftError` when it is gone."""
+    """The client's end, as a driver needs it.
 
-    async def send_response(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
-        """Send the head."""
+    What is put goes out with the next `flush` or `drain`; these raise `ClientLeftError` when the
+    client is gone.
+    """
 
-    async def send_data(self, data: bytes) -> None:
-        """Send a piece of the body; return when the client can take more."""
+    def put_head(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        """Have the head sent."""
 
-    async def end_response(self) -> None:
-        """End the response."""
+    def put_data(self, data: bytes) -> None:
+        """Have a piece of the body sent."""
+
+    def put_end(self) -> None:
+        """Have the response ended."""
+
+    def flush(self) -> bool:
+        """Send what can be sent without waiting; say whether that was all."""
+        ...
+
+    async def drain(self) -> None:
+        """Send all there is; return when the client can take more. What a drain that is cancelled
+        has not sent, the next one does."""
 
     def watch(self, scope: Scope) -> None:
         """Cancel `scope` as soon as the client has left."""
@@ -85,27 +99,37 @@ class Drives:
 
 
 class _Joint:
-    """The client of several branches: what they want sent goes through here, one at a time."""
+    """The client of several branches: what they want sent goes through here."""
 
     def __init__(self, join: c.Joint, client: Client, loop: Loop) -> None:
         self.join = join
         self._client = client
         self._lock = loop.make_lock()
         self.client_left = False
-        self.sending = False
-        """In the middle of it."""
 
-    async def take(self, index: int, command: c.ClientCommand) -> None:
+    def take(self, index: int, command: c.ClientCommand) -> None:
         """Take what a branch wants done for its client."""
-        async with self._lock:
-            self.sending = True
-            try:
-                for each in self.join.take(index, command):
-                    await send(self._client, each)
-            except ClientLeftError:
-                self.client_left = True
-                raise
-            self.sending = False
+        for each in self.join.take(index, command):
+            put(self._client, each)
+
+    def flush(self) -> bool:
+        """See `Client`."""
+        with self._notice_leaving():
+            return self._client.flush()
+
+    async def drain(self) -> None:
+        """See `Client`; for one branch at a time."""
+        with self._notice_leaving():
+            async with self._lock:
+                await self._client.drain()
+
+    @contextmanager
+    def _notice_leaving(self) -> Iterator[None]:
+        try:
+            yield
+        except ClientLeftError:
+            self.client_left = True
+            raise
 
 
 class _BranchClient:
@@ -114,15 +138,17 @@ class _BranchClient:
     def __init__(self, joint: _Joint, index: int) -> None:
         self._joint = joint
         self._index = index
+        self.flush = joint.flush
+        self.drain = joint.drain
 
-    async def send_response(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
-        await self._joint.take(self._index, c.SendResponse(status, headers))
+    def put_head(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        self._joint.take(self._index, c.SendResponse(status, headers))
 
-    async def send_data(self, data: bytes) -> None:
-        await self._joint.take(self._index, c.SendData(data))
+    def put_data(self, data: bytes) -> None:
+        self._joint.take(self._index, c.SendData(data))
 
-    async def end_response(self) -> None:
-        await self._joint.take(self._index, c.EndResponse())
+    def put_end(self) -> None:
+        self._joint.take(self._index, c.EndResponse())
 
     def watch(self, scope: Scope) -> None:
         """Whoever drives all branches watches for them."""
@@ -136,19 +162,15 @@ class _BranchClient:
         return self._joint.client_left or self._joint.join.over
 
 
-async def send(client: Client, command: c.ClientCommand) -> None:
-    """Do what a command wants done for the client.
-
-    Raises:
-        ClientLeftError: The client is gone.
-    """
+def put(client: Client, command: c.ClientCommand) -> None:
+    """Do what a command wants done for the client."""
     match command:
         case c.SendData(data):
-            await client.send_data(data)
+            client.put_data(data)
         case c.SendResponse(status, headers):
-            await client.send_response(status, headers)
+            client.put_head(status, headers)
         case c.EndResponse():
-            await client.end_response()
+            client.put_end()
 
 
 class Drive:
@@ -174,8 +196,9 @@ class Drive:
         self._loop = loop
         self._scope = loop.open_scope()
         self._stopping = False
-        self._sending = False
         self._in_thread = begins_in_thread
+        self._ending = False
+        """`EndResponse` is being carried out."""
 
     def stop(self) -> None:
         """End soon, with a word to the client."""
@@ -198,22 +221,28 @@ class Drive:
 
     async def _interrupted(self) -> c.Finish:
         """The wait for a command was cancelled: the client left, or the server stops."""
-        if not self._stopping or self._sending:
-            # In the middle of sending nothing can be said any more: the client is as good as gone.
+        if not self._stopping:
             return await self._alternate(e.ClientClosed())
         with self._loop.open_scope(deadline=self._loop.current_time() + _FAREWELL):
-            return await self._alternate(e.ServerStopping())
+            if not self._ending:
+                return await self._alternate(e.ServerStopping())
+            return await self._alternate(await self._end_response())
         return await self._alternate(e.ClientClosed())
 
     async def _alternate(self, event: e.Event) -> c.Finish:
-        while True:
-            if self._in_thread:
-                command = await self._handle_in_thread(event)
+        command = await self._handle(event)
+        while not isinstance(command, c.Finish):
+            body = None if self._call is None else self._call.body
+            if type(command) is c.ReceiveData and body is not None and not self._in_thread:
+                command = await self._follow(body, command)
             else:
-                command = self._exchange.handle(event, self._loop.current_time())
-            if isinstance(command, c.Finish):
-                return command
-            event = await self._carry_out(command)
+                command = await self._handle(await self._carry_out(command))
+        return command
+
+    async def _handle(self, event: e.Event) -> c.Command:
+        if self._in_thread:
+            return await self._handle_in_thread(event)
+        return self._exchange.handle(event, self._loop.current_time())
 
     async def _handle_in_thread(self, event: e.Event) -> c.Command:
         """Let others have their turns while a long request is read and sent on.
@@ -230,15 +259,35 @@ class Drive:
 
     async def _carry_out(self, command: c.Command) -> e.Event:
         match command:
-            case c.SendResponse() | c.SendData() | c.EndResponse():
-                self._sending = True
-                try:
-                    await send(self._client, command)
-                except ClientLeftError:
-                    return e.ClientClosed()
-                self._sending = False
-                if isinstance(command, c.EndResponse):
-                    self._client.unwatch()  # it has its answer; what is left to do is not for it
+            case c.SendResponse() | c.SendData():
+                put(self._client, command)
+                return e.Completed()
+            case c.EndResponse():
+                put(self._client, command)
+                self._ending = True
+                return await self._end_response()
+            case c.CloseRequest() | c.ReleaseCredential():
+                self._clean_up(command)
+                return e.Completed()
+        try:
+            if not self._client.flush():
+                await self._client.drain()
+        except ClientLeftError:
+            return e.ClientClosed()
+        return await self._wait_for(command)
+
+    async def _end_response(self) -> e.Event:
+        """Send the last of the response."""
+        try:
+            await self._client.drain()
+        except ClientLeftError:
+            return e.ClientClosed()
+        self._ending = False
+        self._client.unwatch()  # it has its answer; what is left to do is not for it
+        return e.Completed()
+
+    async def _wait_for(self, command: c.Command) -> e.Event:
+        match command:
             case c.ReceiveData(deadline) | c.ReceiveResponse(deadline):
                 assert self._call is not None
                 return await self._receive(self._call, deadline)
@@ -257,32 +306,45 @@ class Drive:
                 return await self._divide(command)
             case c.Wait(until):
                 await self._loop.sleep_until(until)
-            case c.CloseRequest() | c.ReleaseCredential():
-                self._clean_up(command)
-            case c.Finish():
-                raise AssertionError("Finish is not carried out")
-            case _:
-                assert_never(command)
-        return e.Completed()
+                return e.Completed()
+        raise AssertionError(f"{command} is not waited for")
+
+    # The way of a token
+
+    async def _follow(self, body: DirectBody, command: c.ReceiveData) -> c.Command:
+        """Carry out `ReceiveData` as often as it comes; give the next command that is another."""
+        try:
+            if not self._client.flush():
+                await self._client.drain()
+        except ClientLeftError:
+            return self._exchange.handle(e.ClientClosed(), self._loop.current_time())
+        follower = Follower(self._exchange, self._client, body, command, self._loop, self._scope)
+        try:
+            return await follower.run()
+        except BaseException:
+            # It was cancelled from outside, and may have gone a step further meanwhile.
+            if isinstance(follower.next, c.CleanupCommand):
+                self._clean_up(follower.next)
+            raise
+        finally:
+            if follower.body_over:
+                self._call = None
 
     async def _divide(self, fork: c.Fork) -> e.Event:
         """Drive all branches at once, each as an exchange whose client is the joint."""
         joint = _Joint(fork.join, self._client, self._loop)
-        try:
-            async with self._loop.open_nursery() as nursery:
-                for index, branch in enumerate(fork.branches):
-                    client = _BranchClient(joint, index)
-                    drive = Drive(
-                        branch,
-                        client,
-                        self._upstream,
-                        self._credentials,
-                        self._pictures,
-                        self._loop,
-                    )
-                    nursery.start_soon(self._drive_branch, drive, client, nursery.cancel_scope)
-        finally:
-            self._sending = joint.sending
+        async with self._loop.open_nursery() as nursery:
+            for index, branch in enumerate(fork.branches):
+                client = _BranchClient(joint, index)
+                drive = Drive(
+                    branch,
+                    client,
+                    self._upstream,
+                    self._credentials,
+                    self._pictures,
+                    self._loop,
+                )
+                nursery.start_soon(self._drive_branch, drive, client, nursery.cancel_scope)
         return e.ClientClosed() if joint.client_left else e.Completed()
 
     @staticmethod

@@ -105,30 +105,75 @@ class HTTPRequest:
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response."""
         framing = [] if status in (204, 304) else [("content-length", str(len(body)))]
-        await self._connection.send_head(status, [*headers, *framing], body)
-        await self._connection.send_end()
+        self.put_head(status, [*headers, *framing])
+        self.put_data(body)
+        self.put_end()
+        await self.drain()
 
     async def send_response(self, status: int, headers: Headers) -> None:
         """Send the head of a response whose length is not known, or is in `headers`."""
-        await self._connection.send_head(status, list(headers))
+        self.put_head(status, headers)
+        await self._send()
 
     async def send_data(self, data: bytes) -> None:
         """Send a piece of the body; return when the client can take more.
 
+        If it is cancelled, nothing can be sent any more.
+
         Raises:
             ClientLeftError: It does not, for too long, or it is gone.
         """
-        await self._connection.send_data(data)
+        self.put_data(data)
+        await self._send()
 
     async def end_response(self) -> None:
         """End the response."""
-        await self._connection.send_end()
+        self.put_end()
+        await self._send()
+
+    async def _send(self) -> None:
+        try:
+            await self.drain()
+        except BaseException:  # whoever is cancelled here does not know what has gone out
+            self._connection.cut()
+            raise
+
+    # The same, for those who gather what they send (see `drive.Client`).
+
+    def put_head(self, status: int, headers: Headers) -> None:
+        """See `send_response`; it goes out with the next `flush` or `drain`."""
+        self._connection.put_head(status, list(headers))
+
+    def put_data(self, data: bytes) -> None:
+        """See `send_data`."""
+        self._connection.put_data(data)
+
+    def put_end(self) -> None:
+        """See `end_response`."""
+        self._connection.put_end()
+
+    def flush(self) -> bool:
+        """Send what can be sent at once; say whether that was all.
+
+        Raises:
+            ClientLeftError: The client is gone.
+        """
+        return self._connection.flush()
+
+    async def drain(self) -> None:
+        """Send all there is; return when the client can take more.
+
+        Raises:
+            ClientLeftError: It does not, for too long, or it is gone.
+        """
+        await self._connection.drain()
 
     # For a simulator of broken servers.
 
     async def send_raw(self, data: bytes) -> None:
         """Send bytes as they are, past all framing. The connection is of no use after that."""
-        await self._connection.send_raw(data)
+        self._connection.put_raw(data)
+        await self._connection.drain()
 
     def abort(self, *, reset: bool = False) -> None:
         """Close the connection here and now."""

@@ -26,6 +26,7 @@ from .anyio_loop import ANYIO
 from .background import Background, OpenScheduler
 from .config import Config, load_config
 from .front import Head, Headers
+from .gathering import Gathering
 from .http_request import BodyTooLargeError, ClientLeftError, RequestHeaders, encode_http_error
 from .httpx_bases import (
     AsyncBaseTransport,
@@ -238,10 +239,11 @@ class _End:
 _Part = tuple[int, Headers] | bytes | _End
 
 
-class _Request:
+class _Request(Gathering):
     """See `answer.Request`: one of httpx's, and the way from whoever answers to whoever reads."""
 
     def __init__(self, head: Head, body: bytes, timeout: float, library: Any) -> None:
+        super().__init__()
         self.method, self.path, self.headers = head.method, head.path, head.headers
         self.scope = ANYIO.open_scope()
         """Of the answering."""

@@ -9,6 +9,7 @@ import logging
 import sys
 from typing import Any
 
+import msgspec
 import structlog
 
 LEVELS = {
@@ -24,6 +25,10 @@ def get_logger() -> Any:
     return structlog.get_logger("grokproto")
 
 
+def _encode(event: dict[str, Any], **_: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=repr).decode()
+
+
 def configure_logs(level: str, format_: str) -> None:
     """Set the logs up, once, at the start.
 
@@ -37,7 +42,7 @@ def configure_logs(level: str, format_: str) -> None:
     renderer: Any = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if console
-        else structlog.processors.JSONRenderer()
+        else structlog.processors.JSONRenderer(_encode)
     )
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -22,6 +22,11 @@ class Scope(Protocol):
     """What can be cancelled, by somebody or by its deadline."""
 
     @property
+    def cancel_called(self) -> bool:
+        """Somebody has cancelled it, or its deadline has passed."""
+        ...
+
+    @property
     def cancelled_caught(self) -> bool:
         """It was left because it was cancelled."""
         ...

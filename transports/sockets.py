@@ -14,6 +14,8 @@ import struct
 
 import trio
 
+from .pump import Handler, get_pump
+
 RECEIVE_SIZE = 64 * 1024
 
 
@@ -26,6 +28,25 @@ class Transport:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # A token must not wait for the acknowledgement of the one before it.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def watch(self, handler: Handler) -> None:
+        """Call `handler` whenever there may be something to receive; see `Pump.watch`."""
+        get_pump().watch(self._socket, handler)
+
+    def unwatch(self) -> None:
+        """Call no more."""
+        get_pump().unwatch(self._socket)
+
+    def try_receive(self) -> bytes | None:
+        """What has come; empty at the end of the stream, None where nothing has.
+
+        Raises:
+            OSError: The connection broke.
+        """
+        try:
+            return self._socket.recv(RECEIVE_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return None
 
     async def receive(self) -> bytes:
         """What has come; empty at the end of the stream.
@@ -74,5 +95,6 @@ class Transport:
         if reset:
             linger = struct.pack("ii", 1, 0)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.unwatch()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()

@@ -3,7 +3,8 @@
 Every call has a connection to itself and a task that reads from it; the exchange's task waits for
 what the reader found, so that a wait can end by its deadline without harming the response (httpcore
 gives a response up when a read of it is cancelled). Between the two stands a mailbox for one event:
-who does not take, holds the reader back, and by that the far end.
+who does not take, holds the reader back, and by that the far end. The body of a streamed response
+needs no task where it can be taken off its connection (`upstream_body`).
 
 Connections that are left clean go to a free list and are used again. One object for each call keeps
 the cost of a call the same however many are under way; a shared pool looks at all of its
@@ -32,6 +33,8 @@ from grokproto.events import (
 from .codings import build_decoder
 from .loops import NOBODY, Loop, Mailbox, Nursery, Scope, TaskStatus
 from .trio_loop import TRIO
+from .upstream_body import DirectBody
+from .upstream_network import PlainStream
 from .upstream_rules import (
     FAULTS,
     KEEPALIVE,
@@ -74,14 +77,8 @@ class Upstream:
         self.loop = loop
         self.on_error = on_error
         """Told of an exception that nobody expected; it costs the call, not the server."""
-        context = build_context()
-        proxy = build_proxy(config.proxy, context) if config.proxy else None
-        self._factory = httpcore.AsyncConnectionPool(
-            ssl_context=context, proxy=proxy, keepalive_expiry=KEEPALIVE, http2=True
-        )
-        self._plain_factory = httpcore.AsyncConnectionPool(
-            keepalive_expiry=KEEPALIVE, network_backend=loop.make_plain_backend()
-        )
+        self._factory: httpcore.AsyncConnectionPool | None = None
+        self._plain: httpcore.AsyncNetworkBackend = loop.make_plain_backend()
         self.idle: IdleConnections[httpcore.AsyncConnectionInterface] = IdleConnections(config)
         self._nursery: Nursery | None = None
         self._mailroom = loop.open_mailroom()
@@ -159,14 +156,36 @@ class Upstream:
             await self.drop(connection)
         return None
 
-    def connect(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
-        """A connection that is not open yet."""
-        plain = origin.scheme == b"http" and self.config.proxy is None
-        return (self._plain_factory if plain else self._factory).create_connection(origin)
+    async def connect(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
+        """A fresh connection; one that is not plain opens with its first request.
+
+        Raises:
+            httpcore.ConnectError: It cannot be opened.
+            httpcore.ConnectTimeout: Not in time.
+        """
+        if origin.scheme != b"http" or self.config.proxy is not None:
+            if self._factory is None:
+                self._factory = self._build_factory()
+            return self._factory.create_connection(origin)
+        host, timeout = origin.host.decode("ascii"), self.config.connect_timeout
+        stream = await self._plain.connect_tcp(host, origin.port, timeout)
+        return httpcore.AsyncHTTP11Connection(origin, stream, keepalive_expiry=KEEPALIVE)
+
+    def _build_factory(self) -> httpcore.AsyncConnectionPool:
+        """What makes connections that are not plain. It takes a while to read all authorities."""
+        context = build_context()
+        proxy = build_proxy(self.config.proxy, context) if self.config.proxy else None
+        return httpcore.AsyncConnectionPool(
+            ssl_context=context, proxy=proxy, keepalive_expiry=KEEPALIVE, http2=True
+        )
+
+    def keep(self, place: Place, connection: httpcore.AsyncConnectionInterface) -> bool:
+        """Keep a connection for another call, if it is fit for that; say whether it is kept."""
+        return self._nursery is not None and self.idle.put(place, connection)
 
     async def give_back(self, place: Place, connection: httpcore.AsyncConnectionInterface) -> None:
-        """Keep a connection for another call, if it is fit for that."""
-        if not self.idle.put(place, connection):
+        """Keep a connection for another call, if it is fit for that; else close it."""
+        if not self.keep(place, connection):
             await connection.aclose()
 
     def open_mailbox(self) -> Mailbox[Any]:
@@ -185,35 +204,97 @@ class Upstream:
                     await connection.aclose()
 
 
+class _Loan:
+    """See `upstream_body.Source`: the connection of one call."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        place: Place,
+        connection: httpcore.AsyncConnectionInterface,
+        stream: PlainStream,
+    ) -> None:
+        self._upstream = upstream
+        self._place = place
+        self._connection = connection
+        self._stream = stream
+        self.receive = stream.receive
+        self.listen = stream.listen
+        self.pause = stream.pause
+
+    def settle(self, *, clean: bool) -> None:
+        """See `upstream_body.Source`."""
+        self._upstream.open_calls -= 1
+        self._stream.take_back(clean=clean)
+        if clean and not self._upstream.keep(self._place, self._connection):
+            self._stream.close()
+
+
 class UpstreamCall:
-    """One call: a reader task, and the mailbox of whoever waits for it."""
+    """One call: a task that makes it, and a mailbox for whoever waits for what that finds.
+
+    Where the body can be read without a task, the task ends with the head.
+    """
 
     def __init__(self, upstream: Upstream, request: UpstreamRequest) -> None:
         self._upstream = upstream
         self._request = request
         self._scope = upstream.loop.open_scope()
         self._mailbox: Mailbox[_Found] = upstream.open_mailbox()
+        self._body: DirectBody | None = None
+        self._head_taken = False
+        self._closed = False
+
+    @property
+    def body(self) -> DirectBody | None:
+        """The body, if the head was taken and it can be followed; else there is `receive`."""
+        return self._body if self._head_taken else None
 
     async def receive(self, deadline: float) -> _Found | TimedOut:
         """What comes next, or `TimedOut` at `deadline` (the loop's clock); then ask again."""
-        return await self._mailbox.take(deadline) or _TIMED_OUT
+        if self._head_taken and self._body is not None:
+            return await self._receive_body(self._body, deadline)
+        found = await self._mailbox.take(deadline)
+        self._head_taken = self._head_taken or isinstance(found, ResponseReceived)
+        return found or _TIMED_OUT
+
+    async def _receive_body(self, body: DirectBody, deadline: float) -> _Found | TimedOut:
+        event = body.next_event()
+        if event is None:
+            news = self._upstream.loop.make_bell()
+            body.follow(news.set)
+            try:
+                with self._upstream.loop.open_scope(deadline=deadline):
+                    await news.wait()
+            finally:
+                body.unfollow()
+            event = body.next_event()
+        return event or _TIMED_OUT
 
     def close(self) -> None:
-        """Give the call up. Its connection is closed by its own task."""
+        """Give the call up. Its connection is closed, by its own task if it still has one."""
+        self._closed = True
         self._scope.cancel()
+        if self._body is not None:
+            self._body.close()
 
     async def run(self) -> None:
         """Make the request and read the response; a task of `Upstream`."""
         self._upstream.open_calls += 1
         try:
             with self._scope:
-                event = await self._read()
-                await self._mailbox.put(event)
+                await self._mailbox.put(await self._read())
+        except BaseException:
+            self._closed = True
+            raise
         finally:
-            self._upstream.open_calls -= 1
+            if self._body is None:
+                self._upstream.open_calls -= 1
+            elif self._closed:  # while it was borrowed; else whoever reads it is still at it
+                self._body.close()
 
-    async def _read(self) -> EndOfMessage | RequestFailed:
-        """Everything up to the last event, which is given back."""
+    async def _read(self) -> ResponseReceived | EndOfMessage | RequestFailed:
+        """Everything up to the last event that this task has, which is given back."""
         sent = repeated = False
         connection: httpcore.AsyncConnectionInterface | None = None
         try:
@@ -224,7 +305,7 @@ class UpstreamCall:
             reused = connection is not None
             while True:
                 if connection is None:
-                    connection = self._upstream.connect(url.origin)
+                    connection = await self._upstream.connect(url.origin)
                 try:
                     response = await connection.handle_async_request(request)
                     break
@@ -241,7 +322,10 @@ class UpstreamCall:
                     await connection.aclose()
                     connection, reused = None, False
             sent = True
-            framed = await self._read_response(response, connection)
+            head = ResponseReceived(response.status, read_headers(response))
+            if await self._borrow_body(response, head, place, connection):
+                return head
+            framed = await self._read_response(response, head, connection)
             await self._upstream.give_back(place, connection)
             return EndOfMessage(framed)
         except FAULTS as exc:
@@ -255,16 +339,43 @@ class UpstreamCall:
             await self._upstream.drop(connection)
             raise
 
+    async def _borrow_body(
+        self,
+        response: httpcore.Response,
+        head: ResponseReceived,
+        place: Place,
+        connection: httpcore.AsyncConnectionInterface,
+    ) -> bool:
+        """Take the body off the connection, if that can be; say whether it was."""
+        stream = response.extensions.get("network_stream")
+        if not isinstance(stream, PlainStream) or "content-encoding" in dict(head.headers):
+            return False
+        first = stream.lend_body()
+        if first is None:
+            return False
+        try:
+            async for _ in response.aiter_stream():
+                pass  # it is empty now
+            await response.aclose()
+        except BaseException:
+            stream.take_back(clean=False)
+            raise
+        loan = _Loan(self._upstream, place, connection, stream)
+        self._body = DirectBody(loan, first)
+        return True
+
     async def _read_response(
-        self, response: httpcore.Response, connection: httpcore.AsyncConnectionInterface
+        self,
+        response: httpcore.Response,
+        head: ResponseReceived,
+        connection: httpcore.AsyncConnectionInterface,
     ) -> bool:
         """Pass the response on; say whether its framing marks its end."""
-        headers = read_headers(response)
-        fields = dict(headers)
+        fields = dict(head.headers)
         body = response.aiter_stream()
         try:
             decoder = build_decoder(fields.get("content-encoding", ""))
-            await self._mailbox.put(ResponseReceived(response.status, headers))
+            await self._mailbox.put(head)
             async for data in body:
                 for piece in decoder.decode(data):
                     if piece:  # empty frames are no progress, and may come for ever

@@ -16,7 +16,8 @@ import anyio.abc
 import httpcore
 from httpcore import AnyIOBackend
 
-from .upstream_network import ChunkJoiner, is_readable
+from .chunk_joiner import ChunkJoiner
+from .upstream_network import is_readable
 
 __all__ = ["AnyIOBackend", "PlainBackend"]
 

@@ -1,132 +1,157 @@
 """Plain connections to far ends: a network backend of httpcore's that tries first and waits second.
 
 httpcore's own asks trio for every read within a cancel scope of its own. Here what the kernel has
-is taken at once, and only where it has nothing does a task sleep; a reader is held back by whoever
-takes what it read, so a busy connection does not starve others. Only reads without a timeout are
+is taken at once, and only where it has nothing does a task sleep. Only reads without a timeout are
 fast; nobody here asks for another kind. TLS, and all that needs it, goes httpcore's own way.
 
-A response that is streamed comes as many small HTTP chunks. `ChunkJoiner` makes one of those that
-one read brought, before h11 looks at them: the body is the same, and its parser runs once.
+A body that is chunked can be taken off such a connection (`PlainStream.lend_body`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 import httpcore
 import trio
 from httpcore import TrioBackend
 
-__all__ = ["ChunkJoiner", "PlainBackend", "TrioBackend"]
+from .pump import get_pump
 
-_READ_BYTES = 16 * 1024
-"""At once. Less than a socket holds: other streams have their turn between two reads."""
+__all__ = ["PlainBackend", "PlainStream", "TrioBackend"]
+
+_READ_BYTES = 64 * 1024
 _READS_AT_A_TURN = 2
 """Reads that need not wait before other tasks get a turn all the same: what was read may be nothing
 to hand over (interim responses, a coding of nothing), so that nobody holds the reader back."""
+_GATHERED = 64 * 1024
+"""A piece of a request that is longer does not wait for the next."""
 _MAX_HEAD = 128 * 1024
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
-_MAX_SIZE_LINE = 9
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+_END_OF_BODY = b"0\r\n\r\n"
 
 
-class ChunkJoiner:
-    """Makes one chunk of those that came together, in the bytes of one HTTP/1.1 response.
+class HeadFinder:
+    """Finds where the body of a response begins, in what comes of it.
 
-    Whatever it does not know (extensions, trailers, a broken frame, a body that is not chunked) it
-    leaves as it is, from there to the end, for h11 to judge.
+    It knows nothing of heads but where they end and whether they say that chunks follow. Whatever
+    is unusual it takes for a head without an end, and that is httpcore's to read.
     """
 
     def __init__(self) -> None:
         self._head: bytes | None = b""
-        """What came of the head; None once it is past."""
-        self._plain = False
-        self._left = 0
-        """Bytes of the open chunk that are still to come, with its line end."""
-        self._held = b""
-        """The beginning of a size, which is no data."""
+        """What came of the head; None once it is past, or there is nothing to be found."""
 
-    def join(self, data: bytes) -> bytes:
-        """The same, in fewer chunks; empty `data` is the end of the stream."""
-        if self._plain or not data:
-            data, self._held = self._held + data, b""
-            return data
-        start = 0
-        if self._head is not None:
-            start = self._find_body(data)
-            if start < 0:
-                return data
-        passed = data[:start]
-        return passed + self._join_body(self._held + data[start:])
-
-    def _find_body(self, data: bytes) -> int:
-        assert self._head is not None
+    def find_body(self, data: bytes) -> int:
+        """Where in `data` a chunked body begins; -1 where none does."""
+        if self._head is None:
+            return -1
         known = len(self._head)
         head = self._head + data
         end = head.find(b"\r\n\r\n", max(0, known - 3))
         if end < 0:
-            self._head = head
-            self._plain = len(head) > _MAX_HEAD
+            self._head = head if len(head) <= _MAX_HEAD else None
             return -1
         self._head = None
-        # An interim response has another one behind it; it is rare, and h11's.
-        self._plain = head[9:10] == b"1" or _CHUNKED.search(head, 0, end + 2) is None
+        # An interim response has another one behind it.
+        if head[9:10] == b"1" or _CHUNKED.search(head, 0, end + 2) is None:
+            return -1
         return end + 4 - known
 
-    def _join_body(self, data: bytes) -> bytes:
-        self._held = b""
-        if self._plain:
-            return data
-        if self._left >= len(data):
-            self._left -= len(data)
-            return data
-        start = self._left
-        self._left = 0
-        pieces: list[bytes] = []
-        match = _SIZE.match
-        position = start
-        while found := match(data, position):
-            begin = found.end()
-            end = begin + int(found[1], 16)
-            if end == begin or data[end : end + 2] != b"\r\n":
-                break
-            pieces.append(data[begin:end])
-            position = end + 2
-        rest = data[position:]
-        if found is None:
-            self._hold(rest)
-            rest = b"" if self._held else rest
-        elif end == begin or end + 2 <= len(data):
-            self._plain = True  # the last chunk, or one that does not end where it should
-        else:
-            self._left = end + 2 - len(data)
-        joined = b"".join(pieces)
-        framed = b"%x\r\n%b\r\n" % (len(joined), joined) if joined else b""
-        return data[:start] + framed + rest
 
-    def _hold(self, rest: bytes) -> None:
-        if len(rest) < _MAX_SIZE_LINE:
-            self._held = rest
-        else:
-            self._plain = True
+class PlainStream(httpcore.AsyncNetworkStream):
+    """One plain connection. It is watched as long as it is open and somebody wants to read."""
 
-
-class _PlainStream(httpcore.AsyncNetworkStream):
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._joiner = ChunkJoiner()
+        self._finder = HeadFinder()
+        self._unsent: list[bytes] = []
+        self._timeout: float | None = None
+        self._body: bytes | None = None
+        """What came of a chunked body with the head, and is not passed on yet; None where there is
+        no such body, or it was begun to be read."""
         self._drained = True
         """The last read took all there was: to try again before a wait would be in vain."""
         self._reads = 0
         """Since the last wait."""
+        self._watched = False
+        self._handler: Callable[[], None] | None = None
+        self._reader: trio.lowlevel.Task | None = None
+        self._lent = False
+        self._closed = False
         sock.setblocking(False)
 
+    # The body, for whoever wants it past httpcore
+
+    def lend_body(self) -> bytes | None:
+        """Give away the body of the response whose head was just read; None where it is not
+        chunked. To whoever uses `read` it is empty then.
+
+        Returns:
+            What came of it with the head; the rest is to be received. `take_back` is owed.
+        """
+        if self._body is None:
+            return None
+        first, self._body = self._body, _END_OF_BODY
+        self._lent = True
+        return first
+
+    def listen(self, handler: Callable[[], None]) -> None:
+        """Call `handler` whenever there may be something to receive."""
+        self._handler = handler
+        if not self._watched:
+            self._watched = True
+            get_pump().watch(self._socket, self._notice)
+
+    def pause(self) -> None:
+        """Call no more."""
+        self._handler = None
+
+    def _notice(self) -> None:
+        if self._handler is None:
+            self._unwatch()  # it would be told of again and again
+        else:
+            self._handler()
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            get_pump().unwatch(self._socket)
+
+    def receive(self, max_bytes: int) -> bytes | None:
+        """What has come; empty at the end of the stream, None where nothing has.
+
+        Raises:
+            OSError: The connection broke.
+        """
+        try:
+            return self._socket.recv(max_bytes)
+        except (BlockingIOError, InterruptedError):
+            return None
+
+    def take_back(self, *, clean: bool) -> None:
+        """The body is read. Unless it is `clean`, the connection is of no further use."""
+        self._handler = None
+        self._lent = False
+        if self._closed or not clean:
+            self.close()
+
+    # For httpcore
+
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._unsent:
+            with contextlib.suppress(httpcore.WriteError):  # there may be an answer all the same
+                await self._flush()
+        if self._body:
+            body, self._body = self._body, None
+            return body
+        self._body = None
         if timeout is None:
             return await self._read(max_bytes)
         with trio.move_on_after(timeout):
@@ -136,52 +161,87 @@ class _PlainStream(httpcore.AsyncNetworkStream):
     async def _read(self, max_bytes: int) -> bytes:
         size = min(max_bytes, _READ_BYTES)
         try:
-            while True:
-                if self._drained:
-                    await trio.lowlevel.wait_readable(self._socket)
-                    self._reads = 0
-                elif self._reads >= _READS_AT_A_TURN:
-                    await trio.lowlevel.checkpoint()
-                    self._reads = 0
-                self._reads += 1
-                try:
-                    data = self._socket.recv(size)
-                except (BlockingIOError, InterruptedError):
-                    self._drained = True
-                    continue
-                self._drained = len(data) < size
-                joined = self._joiner.join(data)
-                if joined or not data:  # nothing would look like the end
-                    return joined
+            if self._drained:
+                await self._wait()
+            elif self._reads >= _READS_AT_A_TURN:
+                await trio.lowlevel.checkpoint()
+                self._reads = 0
+            self._reads += 1
+            while (data := self.receive(size)) is None:
+                await self._wait()
         except (OSError, trio.ClosedResourceError) as exc:
             raise httpcore.ReadError(str(exc)) from exc
+        self._drained = len(data) < size
+        start = self._finder.find_body(data)
+        if start < 0:
+            return data
+        self._body = data[start:]
+        return data[:start]
+
+    async def _wait(self) -> None:
+        """Wait until there may be something to receive."""
+        if self._closed:
+            raise trio.ClosedResourceError
+        self._reader = trio.lowlevel.current_task()
+        self._reads = 0
+        self.listen(self._wake)
+        await trio.lowlevel.wait_task_rescheduled(self._give_up)
+        if self._closed:
+            raise trio.ClosedResourceError
+
+    def _wake(self) -> None:
+        self._handler = None
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            trio.lowlevel.reschedule(reader)
+
+    def _give_up(self, _: object) -> trio.lowlevel.Abort:
+        self._handler = self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._joiner = ChunkJoiner()  # a request: what follows is another response
+        self._finder = HeadFinder()  # a request: what follows is another response
+        self._drained = True
+        self._unsent.append(buffer)
+        self._timeout = timeout
+        if len(buffer) > _GATHERED:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Send the request, which comes as a head and a body, in one piece."""
+        data = memoryview(b"".join(self._unsent))
+        self._unsent.clear()
         try:
-            sent = self._try_send(buffer)
-            if sent == len(buffer):
-                return
-            with trio.fail_after(float("inf") if timeout is None else timeout):
-                rest = memoryview(buffer)[sent:]
-                while rest:
-                    await trio.lowlevel.wait_writable(self._socket)
-                    rest = rest[self._try_send(rest) :]
+            data = data[self._try_send(data) :]
+            if data:
+                with trio.fail_after(inf if self._timeout is None else self._timeout):
+                    while data:
+                        await trio.lowlevel.wait_writable(self._socket)
+                        data = data[self._try_send(data) :]
         except trio.TooSlowError as exc:
             raise httpcore.WriteTimeout(str(exc)) from exc
         except (OSError, trio.ClosedResourceError) as exc:
             raise httpcore.WriteError(str(exc)) from exc
 
-    def _try_send(self, data: bytes | memoryview) -> int:
+    def _try_send(self, data: memoryview) -> int:
         try:
             return self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
 
     async def aclose(self) -> None:
+        self._closed = True
+        if not self._lent:
+            self.close()
+
+    def close(self) -> None:
+        """Close it here and now."""
+        self._closed = True
         if self._socket.fileno() >= 0:
+            self._unwatch()
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
+        self._wake()
 
     async def start_tls(
         self,
@@ -230,7 +290,7 @@ class PlainBackend(httpcore.AsyncNetworkBackend):
         stream = await self._trio.connect_tcp(host, port, timeout, local_address, socket_options)
         opened: trio.socket.SocketType = stream.get_extra_info("socket")
         family, kind, protocol = opened.family, opened.type, opened.proto
-        return _PlainStream(socket.socket(family, kind, protocol, fileno=opened.detach()))
+        return PlainStream(socket.socket(family, kind, protocol, fileno=opened.detach()))
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -39,8 +39,13 @@ _CONNECT_TIMEOUT = 5.0
 """Seconds for one address, before the next one is tried."""
 
 
+@functools.cache
 def build_context() -> ssl.SSLContext:
-    """The authorities that are trusted: the system's, and those of `SSL_CERT_FILE`."""
+    """The authorities that are trusted: the system's, and those of `SSL_CERT_FILE`.
+
+    One for all pictures: to read all of them takes as long as a hundred requests. It is not that of
+    the calls to Grok, since httpcore writes into a context what its connections speak.
+    """
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

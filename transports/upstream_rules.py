@@ -4,6 +4,8 @@ framing of a response says, what a fault is called, and which connections are ke
 
 from __future__ import annotations
 
+import functools
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Generic, Protocol, TypeAlias, TypeVar
@@ -172,6 +174,12 @@ def tell_fault(exc: BaseException) -> str:
 
 def build_context() -> ssl.SSLContext:
     """The authorities that are trusted: the system's, those of SSL_CERT_FILE, and certifi's."""
+    return _build_context(os.environ.get("SSL_CERT_FILE"))
+
+
+@functools.lru_cache(maxsize=4)
+def _build_context(_: str | None) -> ssl.SSLContext:
+    """To read all of them takes as long as a hundred requests."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

@@ -27,9 +27,9 @@ from grokproto.events import (
     TimedOut,
 )
 
+from .chunk_joiner import ChunkJoiner
 from .codings import build_decoder
 from .threads import Handover, InterruptedWaitError, News
-from .upstream_network import ChunkJoiner
 from .upstream_rules import (
     FAULTS,
     KEEPALIVE,

@@ -27,6 +27,9 @@ PART_TYPES = (
 _DATA_URI = re.compile(r"data:[^,;]{0,127}(?:;[^,;]{0,127}){0,4};base64,", re.IGNORECASE)
 _LINK = re.compile(r"https?://", re.IGNORECASE)
 _MAX_LINK = 8192
+_BASE64_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_SNIFFED = 64
+"""Characters of base64 that tell what a picture is."""
 _FILE_NAME = re.compile(r"[^\w. \-]+")
 _PICTURES = "a PNG, JPEG, WebP or GIF picture"
 
@@ -41,23 +44,24 @@ def read_messages(messages: Any) -> tuple[Turn, ...]:
         raise wrong("messages", f"must be a list of messages, not {name_type(messages)}.")
     if not messages:
         raise wrong("messages", "must hold at least one message.")
-    return tuple(_read_message(m, f"messages[{i}]") for i, m in enumerate(messages))
+    return tuple([_read_message(message, index) for index, message in enumerate(messages)])
 
 
-def _read_message(message: Any, path: str) -> Turn:
+def _read_message(message: Any, index: int) -> Turn:
     if not isinstance(message, dict):
-        raise wrong(path, f"must be an object, not {name_type(message)}.")
+        raise wrong(f"messages[{index}]", f"must be an object, not {name_type(message)}.")
     role = message.get("role")
     if not isinstance(role, str) or role not in ROLES:
-        raise wrong(f"{path}.role", f"must be one of {', '.join(ROLES)}.")
-    return Turn(ROLES[role], _read_content(message.get("content"), f"{path}.content"))
+        raise wrong(f"messages[{index}].role", f"must be one of {', '.join(ROLES)}.")
+    content = message.get("content")
+    if type(content) is str:
+        return Turn(ROLES[role], (TextPart(content),))
+    return Turn(ROLES[role], _read_content(content, f"messages[{index}].content"))
 
 
 def _read_content(content: Any, path: str) -> tuple[Part, ...]:
     if content is None:
         return ()
-    if isinstance(content, str):
-        return (TextPart(content),)
     if not isinstance(content, list):
         raise wrong(path, f"must be a string or a list of parts, not {name_type(content)}.")
     return tuple(_read_part(part, f"{path}[{i}]") for i, part in enumerate(content))
@@ -98,7 +102,7 @@ def _read_image(image: Any, path: str) -> Attachment:
             path, "must be an address (https://...) or a data URI (data:image/png;base64,...)."
         )
     content = text[found.end() :]
-    media_type = sniff_media_type(_decode_base64(content, path))
+    media_type = _sniff_base64(content, path)
     if media_type is None:
         raise wrong(path, f"does not hold {_PICTURES}, going by its first bytes.")
     return ImagePart(content, media_type)
@@ -113,10 +117,10 @@ def _read_file(file: Any, path: str) -> Attachment:
     found = _DATA_URI.match(content)
     if found is not None:
         content = content[found.end() :]
-    data = _decode_base64(content, where)
-    media_type = sniff_media_type(data)
+    media_type = _sniff_base64(content, where)
     if media_type is not None:
         return ImagePart(content, media_type)
+    data = binascii.a2b_base64(content)
     try:
         if b"\0" in data:
             raise ValueError
@@ -136,11 +140,18 @@ def _refuse_file_id(part: dict[str, Any], path: str) -> None:
         )
 
 
-def _decode_base64(content: str, path: str) -> bytes:
-    try:
-        data = binascii.a2b_base64(content, strict_mode=True)
-    except ValueError:
-        raise wrong(path, "is not valid base64.") from None
-    if not data:
+def _sniff_base64(content: str, path: str) -> str | None:
+    """The media type of a picture in base64; None where it is none we know.
+
+    No more of it is decoded than that takes: it may be large, and goes on as it is.
+
+    Raises:
+        InvalidRequestError: It is no base64, or there is nothing in it.
+    """
+    if not content:
         raise wrong(path, "holds nothing.")
-    return data
+    data = content.encode("ascii", "replace")
+    padding = data.translate(None, _BASE64_ALPHABET)
+    if len(data) % 4 or padding not in (b"", b"=", b"==") or not data.endswith(padding):
+        raise wrong(path, "is not valid base64.")
+    return sniff_media_type(binascii.a2b_base64(data[:_SNIFFED]))

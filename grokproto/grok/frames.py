@@ -105,11 +105,10 @@ def decode_frame(data: bytes) -> Frame | None:
 
 def decode_payload(payload: msgspec.Raw) -> Any:
     """Decode a payload of whatever type; None where there is none."""
-    data = bytes(payload)
     try:
-        return msgspec.json.decode(data)
+        return msgspec.json.decode(payload)
     except UnicodeDecodeError:
-        return msgspec.json.decode(data.decode("utf-8", "replace"))
+        return msgspec.json.decode(bytes(payload).decode("utf-8", "replace"))
 
 
 def find_response(frame: Frame) -> ResponseFrame:

@@ -170,6 +170,12 @@ class LineReader:
         """Take a piece of the stream; not after `overflow`."""
         end = data.rfind(b"\n") + 1
         if not end:
+            if self._scanner is None and b"}" not in data:
+                self._pieces.append(data)
+                self._size += len(data)
+                if self._size <= self._max_line_bytes:
+                    return
+                data = self._join()
             self._begin_line(data)
             return
         rest = b""

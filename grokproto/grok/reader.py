@@ -58,6 +58,8 @@ MAX_RESULTS = 2000
 """Search results reported for one answer."""
 MAX_REPAIR = 256 * 1024
 """Characters of streamed text that are kept to compare with the final message."""
+_MAX_MOULDED = 4096
+"""Bytes of a line of which a mould is worth making: those that follow it are about as long."""
 _MAX_ANSWERS = 16
 """Ids of further answers that are kept; there has never been more than one."""
 
@@ -169,6 +171,8 @@ class AnswerReader:
 
     def next_event(self) -> answer.AnswerEvent | NeedData:
         """The next event, or `NEED_DATA`. After `Ended` or `Failed` there is never another."""
+        if not self._events:
+            return NEED_DATA
         event = self.next_run()
         if isinstance(event, answer.Run):
             self._events.extendleft(reversed(event.events()))
@@ -204,7 +208,7 @@ class AnswerReader:
     def _fit(self, line: bytes, frame: Frame, *, thinking: bool) -> None:
         """Take note of the line of a token; those to come may be like it."""
         self._misfits += 1
-        if self._lines.mould is None or self._misfits > 1:
+        if len(line) <= _MAX_MOULDED and (self._lines.mould is None or self._misfits > 1):
             self._lines.mould = build_mould(line, frame, thinking=thinking)
             self._drift.glance(line)
 

@@ -107,14 +107,31 @@ class FakeTransport:
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = [piece for piece in pieces if piece]
+        self._handler: Callable[[], None] | None = None
+        self._watched = trio.Event()
         self.sent = b""
         self.closed = False
 
-    async def receive(self) -> bytes:
-        """The next piece, once the server has done all it can with those before."""
-        await trio.testing.wait_all_tasks_blocked()
-        if self.closed:
-            raise trio.ClosedResourceError
+    async def run(self) -> None:
+        """Send the next piece whenever the server has done all it can with those before."""
+        while not self.closed:
+            await self._watched.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            if self._handler is not None:
+                self._handler()
+
+    def watch(self, handler: Callable[[], None]) -> None:
+        """Tell of every piece."""
+        self._handler = handler
+        self._watched.set()
+
+    def unwatch(self) -> None:
+        """Tell of none."""
+        self._handler = None
+        self._watched = trio.Event()
+
+    def try_receive(self) -> bytes:
+        """The next piece, or the end."""
         return self._pieces.pop(0) if self._pieces else b""
 
     def try_send(self, data: bytes | memoryview) -> int:
@@ -133,6 +150,7 @@ class FakeTransport:
 
     def close(self, *, reset: bool = False) -> None:
         """Close."""
+        self.unwatch()
         self.closed = True
 
 
@@ -163,7 +181,10 @@ async def _talk(pieces: list[bytes]) -> bytes:
     transport = FakeTransport(pieces)
     errors: list[BaseException] = []
     serve = Connections().serve
-    await serve(transport, answer_request, LIMITS, errors.append)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.run)
+        await serve(transport, answer_request, LIMITS, errors.append)  # type: ignore[arg-type]
+        nursery.cancel_scope.cancel()
     assert errors == []
     assert transport.closed
     return re.sub(rb"date: [^\r]*\r\n", b"", transport.sent)

@@ -148,7 +148,7 @@ def used(state: Path) -> int:
 
 def workers_in(log: str) -> set[str]:
     """Those that have answered requests, by the log."""
-    return set(re.findall(r'"event": "request", "worker": (\d)', log))
+    return set(re.findall(r'"event":"request","worker":(\d)', log))
 
 
 # Quotas
@@ -283,7 +283,7 @@ def test_worker_that_is_killed(tmp_path: Path) -> None:
         log = await fleet.end(server)
         assert server.process.returncode == 0
         assert '"a worker ended; another takes its place"' in log
-        assert f'"calls": {whole.count(False)}' in log
+        assert f'"calls":{whole.count(False)}' in log
         assert used(state) == 30
 
     state = tmp_path / "state.sqlite3"
