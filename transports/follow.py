@@ -7,6 +7,7 @@ and whoever notices a piece goes these few steps. The task is woken for all that
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol
 
 from grokproto import commands as c
@@ -104,10 +105,10 @@ class Follower:
             self._client.put_data(command.data)
             command = handle(_COMPLETED, now)
         if type(command) is c.ReceiveData:
-            try:
+            # Whoever notices that the client has left may cancel the task for it. So the exchange is
+            # told by the task, which knows whether it was told already.
+            with contextlib.suppress(ClientLeftError):
                 if self._client.flush():
                     self._deadline = command.deadline
                     return
-            except ClientLeftError:
-                command = handle(e.ClientClosed(), now)
         self.next = command
