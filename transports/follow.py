@@ -105,8 +105,8 @@ class Follower:
             self._client.put_data(command.data)
             command = handle(_COMPLETED, now)
         if type(command) is c.ReceiveData:
-            # Whoever notices that the client has left may cancel the task for it. So the exchange is
-            # told by the task, which knows whether it was told already.
+            # Whoever notices that the client has left may cancel the task for it. So the exchange
+            # is told by the task, which knows whether it was told already.
             with contextlib.suppress(ClientLeftError):
                 if self._client.flush():
                     self._deadline = command.deadline
