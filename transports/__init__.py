@@ -1,1 +1,1 @@
-"""The trio host: HTTP server, upstream calls, credentials, command line."""
+"""Hosts of the core: the server on trio, ASGI, WSGI, in process; and all that they are made of."""

@@ -108,7 +108,8 @@ class ThreadedApp:
             ).start()
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that nobody uses, and fetch no guests any more."""
+        self._waiting.close()
         self._upstream.close()
 
     def answer(self, request: ThreadedRequest) -> Reply:

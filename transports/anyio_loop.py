@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -21,13 +21,61 @@ T = TypeVar("T")
 _LOOK_UPS: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("look-ups")
 
 
+LATENESS = 0.05
+"""Seconds by which a deadline may be noticed late."""
+
+
+class Waiter(Protocol):
+    """Somebody who waits, but not for ever."""
+
+    deadline: float
+    """By the event loop's clock."""
+
+    def expire(self) -> None:
+        """It has passed."""
+
+
+class Deadlines:
+    """One timer for many waits, since a cancel scope costs more than most of them take.
+
+    As `mailbox.Deadlines` has it for the server. `run` must be running somewhere.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: set[Waiter] = set()
+        self._begun = anyio.Event()
+
+    def add(self, waiter: Waiter) -> None:
+        """Look after a wait."""
+        self._waiting.add(waiter)
+        self._begun.set()
+
+    def discard(self, waiter: Waiter) -> None:
+        """It is over."""
+        self._waiting.discard(waiter)
+
+    async def run(self) -> None:
+        """Look after the waits, until cancelled."""
+        while True:
+            if not self._waiting:
+                self._begun = anyio.Event()
+                await self._begun.wait()
+            await anyio.sleep(LATENESS)
+            now = anyio.current_time()
+            for waiter in [each for each in self._waiting if each.deadline <= now]:
+                self._waiting.discard(waiter)
+                waiter.expire()
+
+
 class _Mailbox(Generic[T]):
     """See `loops.Mailbox`. Only who must wait makes an event to wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
         self._content: list[T] = []
         self._room: anyio.Event | None = None
         self._news: anyio.Event | None = None
+        self.deadline = 0.0
 
     async def put(self, thing: T) -> None:
         """See `loops.Mailbox`."""
@@ -35,16 +83,19 @@ class _Mailbox(Generic[T]):
             self._room = anyio.Event()
             await self._room.wait()
         self._content.append(thing)
-        if self._news is not None:
-            self._news.set()
+        self.expire()
 
     async def take(self, deadline: float) -> T | None:
         """See `loops.Mailbox`."""
         if not self._content:
             self._news = anyio.Event()
-            with anyio.CancelScope(deadline=deadline):
+            self.deadline = deadline
+            self._deadlines.add(self)
+            try:
                 await self._news.wait()
-            self._news = None
+            finally:
+                self._deadlines.discard(self)
+                self._news = None
             if not self._content:
                 return None
         if self._room is not None:
@@ -52,16 +103,18 @@ class _Mailbox(Generic[T]):
             self._room = None
         return self._content.pop()
 
+    def expire(self) -> None:
+        """There is something in it, or the deadline has passed."""
+        if self._news is not None:
+            self._news.set()
 
-class _Mailroom:
-    """See `loops.Mailroom`. Each mailbox looks after itself."""
+
+class Mailroom(Deadlines):
+    """See `loops.Mailroom`."""
 
     def open_mailbox(self) -> _Mailbox[Any]:
         """See `loops.Mailroom`."""
-        return _Mailbox()
-
-    async def run(self) -> None:
-        """See `loops.Mailroom`."""
+        return _Mailbox(self)
 
 
 async def _run_look_up(function: Callable[..., T], *args: Any) -> T:
@@ -86,7 +139,7 @@ ANYIO = Loop(
     make_lock=anyio.Lock,
     run_in_thread=anyio.to_thread.run_sync,
     run_look_up=_run_look_up,
-    open_mailroom=_Mailroom,
+    open_mailroom=Mailroom,
     make_backend=AnyIOBackend,
     make_plain_backend=PlainBackend,
 )

@@ -99,7 +99,7 @@ class ASGIApp:
         app = await self._background.start()
         broken = False
         async with ANYIO.open_nursery() as nursery:
-            http = _Request(scope, receive, send, nursery, self._background.service)
+            http = _Request(scope, receive, send, nursery, self._background)
             try:
                 await app(http)
             except ClientLeftError:
@@ -120,13 +120,22 @@ class _Request(Gathering):
     """See `answer.Request`."""
 
     def __init__(
-        self, scope: Message, receive: Receive, send: Send, nursery: Nursery, service: Service
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+        nursery: Nursery,
+        background: Background,
     ) -> None:
         super().__init__()
         self._receive = receive
         self._send = send
         self._nursery = nursery
-        self._service = service
+        self._body_timeout = background.service.body_timeout
+        self._write_timeout = background.service.write_timeout
+        self._deadlines = background.mailroom
+        self.deadline = 0.0
+        """For the client to take what it is being sent."""
         self._watched: Scope | None = None
         self.head_sent = False
         self.method: str = scope["method"]
@@ -148,7 +157,7 @@ class _Request(Gathering):
         return bytes(body)
 
     async def _receive_piece(self) -> Message:
-        with ANYIO.open_scope(deadline=ANYIO.current_time() + self._service.body_timeout):
+        with ANYIO.open_scope(deadline=ANYIO.current_time() + self._body_timeout):
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeftError
@@ -174,13 +183,19 @@ class _Request(Gathering):
 
     async def _give(self, message: Message) -> None:
         """Send; return when the client can take more."""
-        with ANYIO.open_scope(deadline=ANYIO.current_time() + self._service.write_timeout) as scope:
-            try:
-                await self._send(message)
-            except OSError as exc:  # how servers tell, by version 2.4 of the specification
-                raise ClientLeftError from exc
-        if scope.cancelled_caught:
-            raise ClientLeftError
+        self.deadline = ANYIO.current_time() + self._write_timeout
+        self._deadlines.add(self)
+        try:
+            await self._send(message)
+        except OSError as exc:  # how servers tell, by version 2.4 of the specification
+            raise ClientLeftError from exc
+        finally:
+            self._deadlines.discard(self)
+
+    def expire(self) -> None:
+        """The client does not take what it is sent: it has as good as left."""
+        scope = self._watched or self._nursery.cancel_scope
+        scope.cancel()
 
     def watch(self, scope: Scope) -> None:
         self._watched = scope

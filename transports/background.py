@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 
 from .answer import App
-from .anyio_loop import ANYIO, current_loop, start_in_background
+from .anyio_loop import ANYIO, Mailroom, current_loop, start_in_background
 from .drive import Drives
 from .logs import get_logger
 from .loops import Bell, Nursery, Scope
@@ -80,6 +80,12 @@ class Background:
         assert self._run.nursery is not None
         self._run.nursery.start_soon(function)
 
+    @property
+    def mailroom(self) -> Mailroom:
+        """Looks after waits with deadlines, of tasks and between them. It must run."""
+        assert self._run is not None
+        return self._run.mailroom
+
     async def stop(self) -> None:
         """Let exchanges that are under way tell their clients that the host ends, and end."""
         if self._run is not None:
@@ -100,6 +106,7 @@ class _Run:
         self.loop = current_loop()
         self.app: App | None = None
         self.nursery: Nursery | None = None
+        self.mailroom = Mailroom()
         self.begun = ANYIO.make_bell()
         self.failed: Exception | None = None
         """Why it did not begin."""
@@ -143,6 +150,7 @@ class _Run:
             loop=ANYIO,
         )
         async with ANYIO.open_nursery() as nursery:
+            nursery.start_soon(self.mailroom.run)
             if service.fetches_guests:
                 nursery.start_soon(waiting.run_guests, upstream, service.settings)
             self.app, self.nursery = app, nursery

@@ -204,7 +204,8 @@ class AsyncTransport(AsyncBaseTransport):
         library = find_library(request)
         body: bytes = await request.aread()
         app = await self._background.start()
-        http = _Request(_read_head(request), body, _find_timeout(request), library)
+        parts = self._background.mailroom.open_mailbox()
+        http = _Request(_read_head(request), body, _find_timeout(request), library, parts)
 
         async def answer() -> None:
             with http.scope:
@@ -242,7 +243,9 @@ _Part = tuple[int, Headers] | bytes | _End
 class _Request(Gathering):
     """See `answer.Request`: one of httpx's, and the way from whoever answers to whoever reads."""
 
-    def __init__(self, head: Head, body: bytes, timeout: float, library: Any) -> None:
+    def __init__(
+        self, head: Head, body: bytes, timeout: float, library: Any, parts: Mailbox[_Part]
+    ) -> None:
         super().__init__()
         self.method, self.path, self.headers = head.method, head.path, head.headers
         self.scope = ANYIO.open_scope()
@@ -250,7 +253,7 @@ class _Request(Gathering):
         self._body = body
         self._timeout = timeout
         self._library = library
-        self._parts: Mailbox[_Part] = ANYIO.open_mailroom().open_mailbox()
+        self._parts = parts
         self._watched: Scope | None = None
         self._left = False
         self._head_sent = False

@@ -34,6 +34,7 @@ class ThreadedWaiting:
         self._scheduler = scheduler
         self._turn = threading.Lock()
         self._refused = threading.Event()
+        self._closed = False
         self._log = get_logger()
         scheduler.on_refusal = self._refused.set
 
@@ -66,8 +67,8 @@ class ThreadedWaiting:
             return carry_out(self._scheduler, order)
 
     def run_guests(self, upstream: ThreadedUpstream, settings: Settings) -> None:
-        """Fetch guest sessions when the pool wants some, for ever; a thread of its own."""
-        while True:
+        """Fetch guest sessions when the pool wants some, until `close`; a thread of its own."""
+        while not self._closed:
             self._refused.clear()
             with self._turn:
                 wanted = self._scheduler.guests_wanted()
@@ -76,6 +77,11 @@ class ThreadedWaiting:
                     target=self._fetch_guest, args=(upstream, settings), daemon=True
                 ).start()
             self._refused.wait()
+
+    def close(self) -> None:
+        """Fetch no guests any more."""
+        self._closed = True
+        self._refused.set()
 
     def _fetch_guest(self, upstream: ThreadedUpstream, settings: Settings) -> None:
         request = build_guest_request(settings)
