@@ -171,8 +171,8 @@ class _Request(Gathering):
 
     async def send_response(self, status: int, headers: Headers) -> None:
         raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-        await self._give({"type": "http.response.start", "status": status, "headers": raw})
         self.head_sent = True
+        await self._give({"type": "http.response.start", "status": status, "headers": raw})
 
     async def send_data(self, data: bytes) -> None:
         await self._give({"type": "http.response.body", "body": data, "more_body": True})
