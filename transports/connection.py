@@ -312,6 +312,7 @@ class Connection:
 
     def put_end(self) -> None:
         self._outbox.put(self._h11.send(h11.EndOfMessage()) or b"")
+        self._chunked = False  # if more comes all the same, h11 is asked, and refuses it
 
     def put_raw(self, data: bytes) -> None:
         self.closing = True

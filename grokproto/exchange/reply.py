@@ -56,7 +56,7 @@ class Reply:
     @property
     def next_ping(self) -> float:
         """When silence will have lasted long enough; host clock."""
-        if self._encoder is None or not self._encoder.streaming:
+        if self._encoder is None or not self._encoder.streaming or self.ended:
             return math.inf
         return self._last_sent + self._ping_interval
 

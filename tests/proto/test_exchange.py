@@ -284,6 +284,20 @@ def test_silence_before_the_head() -> None:
     book >> TOKEN << c.SendData >> DONE << c.ReceiveData(30.0)
 
 
+def test_no_ping_comes_after_the_end() -> None:
+    """The quota is asked about when the client has its answer: there is nobody left to ping."""
+    book = Playbook(make_exchange(STREAM, Settings(ping_interval=5))) >> e.Start()
+    book << c.AcquireCredential >> e.CredentialAcquired(make_lease(wants_quota=True))
+    book << c.SendRequest >> e.ResponseReceived(200, OK) << c.ReceiveData
+    book >> TOKEN << c.SendResponse >> DONE << c.SendData >> DONE << c.ReceiveData
+    book >> e.EndOfMessage() << c.SendData >> DONE << c.EndResponse() >> DONE
+    book << (lambda command: command.deadline == 60.0)
+    book.at(30) >> e.ResponseReceived(200, OK) << c.ReceiveData(90.0)
+    book.at(50) >> e.TimedOut() << c.ReceiveData(90.0)
+    book.at(90) >> e.TimedOut() << c.CloseRequest() >> DONE << c.ReleaseCredential
+    book >> DONE << c.Finish
+
+
 def test_body_gets_no_pings() -> None:
     book = started(chat_body(), Settings(idle_timeout=40))
     book << c.ReceiveData(40.0)

@@ -575,6 +575,22 @@ def test_faults_for_a_simulator() -> None:
     assert with_connection(check_reset, raw) == []
 
 
+def test_nothing_can_be_sent_after_the_end() -> None:
+    async def go_on(request: HTTPRequest) -> None:
+        await request.send_response(200, [])
+        await request.send_data(b"all")
+        await request.end_response()
+        await request.send_data(b"and more")
+
+    async def check(client: RawClient) -> None:
+        await client.send(encode_request("GET", "/") * 2)
+        assert (await client.read_response()).body == b"all"
+        with pytest.raises((EOFError, trio.BrokenResourceError)):
+            await client.read_response()
+
+    assert len(with_connection(check, go_on)) == 1
+
+
 def test_lengths_that_a_handler_gives() -> None:
     async def by_length(request: HTTPRequest) -> None:
         await request.send_response(200, [("content-length", "6")])

@@ -257,6 +257,30 @@ def test_silent_stream_is_kept_alive() -> None:
     with_server(check, PING_INTERVAL="0.1")
 
 
+def test_slow_questions_about_the_quota_do_not_reach_the_next_answer() -> None:
+    async def check(served: Served) -> None:
+        site = served.simulator.site
+        for _ in range(3):
+            site.faults.order(FaultKind.STALL_BEFORE_HEAD, path="/rest/rate-limits")
+        client = await served.connect()
+        async with client.stream:
+            for stream in (True, False, True):
+                body = chat(stream=stream)
+                await client.send_request("POST", "/v1/chat/completions", body)
+            for _ in range(3):
+                answer = await client.read_response()
+                assert (answer.status, answer.whole) == (200, True)
+                assert answer.text.endswith("Done.")
+        assert site.calls["/rest/rate-limits"] >= 2
+
+    with_server(
+        check,
+        QUOTA_PROBE="true",
+        PING_INTERVAL="0.1",
+        UPSTREAM_FIRST_BYTE_TIMEOUT="0.4",
+    )
+
+
 # Leaving and stopping
 
 
