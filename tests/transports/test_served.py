@@ -272,6 +272,9 @@ def test_slow_questions_about_the_quota_do_not_reach_the_next_answer() -> None:
                 assert (answer.status, answer.whole) == (200, True)
                 assert answer.text.endswith("Done.")
         assert site.calls["/rest/rate-limits"] >= 2
+        pool = served.scheduler.pool
+        while any(each.in_flight for each in pool.status(served.scheduler.unix_now)):
+            await trio.sleep(0.01)
 
     with_server(
         check,
