@@ -7,11 +7,15 @@ import contextvars
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
 import sniffio
 import trio
+
+try:
+    import anyio
+    import anyio.lowlevel
+    import anyio.to_thread
+except ImportError as exc:
+    raise ImportError("this host needs anyio: install grokproto[asgi]") from exc
 
 from .loops import MAX_LOOK_UPS, Loop
 from .upstream_anyio import AnyIOBackend, PlainBackend

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -347,6 +349,22 @@ def test_configuration_of_the_environment(grok: Grok, monkeypatch: Any, tmp_path
         assert server.status == 503
 
     trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("module", "missing", "word"),
+    [
+        ("transports.asgi", ["anyio"], "grokproto[asgi]"),
+        ("transports.inprocess", ["httpx", "httpx2"], "grokproto[inprocess]"),
+    ],
+)
+def test_packages_that_are_missing(module: str, missing: list[str], word: str) -> None:
+    program = f"import sys; sys.modules.update(dict.fromkeys({missing})); import {module}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert word in done.stderr.splitlines()[-1]
 
 
 # Mistakes of ours
