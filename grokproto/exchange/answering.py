@@ -24,6 +24,9 @@ from .upstream import Upstream
 
 _BUSY_PAUSE = 0.25
 """Seconds between two questions to a pool whose host does not wait in line."""
+QUOTA_PATIENCE = 5.0
+"""Seconds for an answer about a quota. A call slot waits for it, and the client's next request on
+the same connection."""
 
 
 class Answering:
@@ -197,7 +200,7 @@ class Answering:
 
     def _ask_quota(self, lease: Lease) -> Steps[Quota | Failure | None]:
         request = calls.build_rate_limits(self._settings, lease, self._new_id(), self._plan.model)
-        whole = yield from self._upstream.call(request, MAX_ERROR_BODY)
+        whole = yield from self._upstream.call(request, MAX_ERROR_BODY, within=QUOTA_PATIENCE)
         if isinstance(whole, Failure):
             return whole
         if whole.status != 200:

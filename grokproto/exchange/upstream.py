@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -36,15 +37,23 @@ class Upstream:
         self._reply = reply
         self.ends = 0.0
         """When the response that is open must be over; host clock."""
+        self._total = 0.0
+        """Seconds that it has all in all."""
         self.repeated = False
         """The last call was the second try: a fault of nobody's is worth no third."""
 
     def open(
-        self, request: UpstreamRequest, *, again: bool = False
+        self, request: UpstreamRequest, *, again: bool = False, within: float = math.inf
     ) -> Steps[ResponseReceived | Failure]:
-        """Send a request and wait for the head of its response; `again` for a second try."""
+        """Send a request and wait for the head of its response.
+
+        Args:
+            request: What to send.
+            again: It is a second try.
+            within: Seconds for all of the response, where that is less than for others.
+        """
         self.repeated = again
-        total = self._settings.total_timeout
+        total = self._total = min(self._settings.total_timeout, within)
         timeout = min(self._settings.first_byte_timeout, total)
         deadline = self._holdings.now + timeout
         self.ends = self._holdings.now + total
@@ -96,26 +105,28 @@ class Upstream:
 
     def tell_no_end(self) -> Failure:
         """What to say of a response that goes on for ever."""
-        total = self._settings.total_timeout
-        return _timed_out(f"Grok's answer did not end within {total:g} seconds")
+        return _timed_out(f"Grok's answer did not end within {self._total:g} seconds")
 
     def receive_body(self, limit: int) -> Steps[bytes | Failure]:
         """Read the open response to its end, or to `limit` bytes and close it."""
-        pieces: list[bytes] = []
-        size = 0
-        while size <= limit:
+        body = bytearray()  # it may come in very small pieces
+        while len(body) <= limit:
             event = yield from self.receive(self._settings.idle_timeout)
             if isinstance(event, Failure):
                 return event
             if isinstance(event, EndOfMessage):
-                return b"".join(pieces)
-            pieces.append(event.data)
-            size += len(event.data)
+                return bytes(body)
+            body += event.data
         yield from self._holdings.close()
-        return b"".join(pieces)
+        return bytes(body)
 
     def call(
-        self, request: UpstreamRequest, limit: int, *, again: bool = False
+        self,
+        request: UpstreamRequest,
+        limit: int,
+        *,
+        again: bool = False,
+        within: float = math.inf,
     ) -> Steps[Whole | Failure]:
         """Send a request and read its whole response.
 
@@ -124,8 +135,9 @@ class Upstream:
             limit: Bytes of the body that are read; a longer body comes cut, one byte or more
                 over the limit.
             again: It is a second try.
+            within: Seconds for all of it, where that is less than for others.
         """
-        response = yield from self.open(request, again=again)
+        response = yield from self.open(request, again=again, within=within)
         if isinstance(response, Failure):
             return response
         body = yield from self.receive_body(limit)

@@ -286,15 +286,15 @@ def test_silence_before_the_head() -> None:
 
 def test_no_ping_comes_after_the_end() -> None:
     """The quota is asked about when the client has its answer: there is nobody left to ping."""
-    book = Playbook(make_exchange(STREAM, Settings(ping_interval=5))) >> e.Start()
+    book = Playbook(make_exchange(STREAM, Settings(ping_interval=1))) >> e.Start()
     book << c.AcquireCredential >> e.CredentialAcquired(make_lease(wants_quota=True))
     book << c.SendRequest >> e.ResponseReceived(200, OK) << c.ReceiveData
     book >> TOKEN << c.SendResponse >> DONE << c.SendData >> DONE << c.ReceiveData
     book >> e.EndOfMessage() << c.SendData >> DONE << c.EndResponse() >> DONE
-    book << (lambda command: command.deadline == 60.0)
-    book.at(30) >> e.ResponseReceived(200, OK) << c.ReceiveData(90.0)
-    book.at(50) >> e.TimedOut() << c.ReceiveData(90.0)
-    book.at(90) >> e.TimedOut() << c.CloseRequest() >> DONE << c.ReleaseCredential
+    book << (lambda command: command.deadline == 5.0)
+    book.at(3) >> e.ResponseReceived(200, OK) << c.ReceiveData(5.0)
+    book.at(4) >> e.TimedOut() << c.ReceiveData(5.0)
+    book.at(5) >> e.TimedOut() << c.CloseRequest() >> DONE << c.ReleaseCredential
     book >> DONE << c.Finish
 
 
