@@ -76,6 +76,8 @@ class _Grok(asyncio.Protocol):
         self._got = b""
         path = head.split(b" ", 2)[1]
         _, tokens, pause, *_ = path.split(b"/")
+        if chosen := _IN_MESSAGE.search(body):
+            tokens, pause = chosen.groups()
         if path.endswith(b"chat/completions"):
             asked = json.loads(body)
             words = (_OPENAI_HEAD, _OPENAI_LINE, _OPENAI_FULL_SPEED, _OPENAI_END)
