@@ -5,6 +5,7 @@ What is logged is named here and in `front`: never a secret, never the text of a
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any
@@ -25,8 +26,11 @@ def get_logger() -> Any:
     return structlog.get_logger("grokproto")
 
 
-def _encode(event: dict[str, Any], **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=repr).decode()
+def _encode(event: dict[str, Any], **_: Any) -> bytes:
+    try:
+        return msgspec.json.encode(event, enc_hook=repr)
+    except UnicodeEncodeError:  # half of a surrogate pair, which a name of a file may be
+        return json.dumps(event, default=repr).encode()
 
 
 def configure_logs(level: str, format_: str) -> None:
@@ -55,6 +59,10 @@ def configure_logs(level: str, format_: str) -> None:
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=(
+            structlog.WriteLoggerFactory(file=sys.stderr)
+            if console
+            else structlog.BytesLoggerFactory(file=sys.stderr.buffer)
+        ),
         cache_logger_on_first_use=True,
     )

@@ -34,7 +34,7 @@ from .codings import build_decoder
 from .loops import NOBODY, Loop, Mailbox, Nursery, Scope, TaskStatus
 from .trio_loop import TRIO
 from .upstream_body import DirectBody
-from .upstream_network import PlainStream
+from .upstream_plain import Loan, PlainConnection, build_connection
 from .upstream_rules import (
     FAULTS,
     KEEPALIVE,
@@ -47,6 +47,7 @@ from .upstream_rules import (
     build_proxy,
     build_request,
     is_framed,
+    parse_url,
     read_headers,
     tell_fault,
     was_unread,
@@ -169,7 +170,7 @@ class Upstream:
             return self._factory.create_connection(origin)
         host, timeout = origin.host.decode("ascii"), self.config.connect_timeout
         stream = await self._plain.connect_tcp(host, origin.port, timeout)
-        return httpcore.AsyncHTTP11Connection(origin, stream, keepalive_expiry=KEEPALIVE)
+        return build_connection(origin, stream)
 
     def _build_factory(self) -> httpcore.AsyncConnectionPool:
         """What makes connections that are not plain. It takes a while to read all authorities."""
@@ -202,32 +203,6 @@ class Upstream:
             with self.brief():
                 with contextlib.suppress(Exception):  # it is broken as it is
                     await connection.aclose()
-
-
-class _Loan:
-    """See `upstream_body.Source`: the connection of one call."""
-
-    def __init__(
-        self,
-        upstream: Upstream,
-        place: Place,
-        connection: httpcore.AsyncConnectionInterface,
-        stream: PlainStream,
-    ) -> None:
-        self._upstream = upstream
-        self._place = place
-        self._connection = connection
-        self._stream = stream
-        self.receive = stream.receive
-        self.listen = stream.listen
-        self.pause = stream.pause
-
-    def settle(self, *, clean: bool) -> None:
-        """See `upstream_body.Source`."""
-        self._upstream.open_calls -= 1
-        self._stream.take_back(clean=clean)
-        if clean and not self._upstream.keep(self._place, self._connection):
-            self._stream.close()
 
 
 class UpstreamCall:
@@ -298,7 +273,7 @@ class UpstreamCall:
         sent = repeated = False
         connection: httpcore.AsyncConnectionInterface | None = None
         try:
-            url = httpcore.URL(self._request.url)  # it may have been Grok that chose it
+            url = parse_url(self._request.url)  # it may have been Grok that chose it
             place = self._upstream.idle.find_place(self._request, url.origin)
             request = build_request(self._request, url, self._upstream.config)
             connection = await self._upstream.take(place)
@@ -323,7 +298,7 @@ class UpstreamCall:
                     connection, reused = None, False
             sent = True
             head = ResponseReceived(response.status, read_headers(response))
-            if await self._borrow_body(response, head, place, connection):
+            if self._borrow_body(head, place, connection):
                 return head
             framed = await self._read_response(response, head, connection)
             await self._upstream.give_back(place, connection)
@@ -339,29 +314,25 @@ class UpstreamCall:
             await self._upstream.drop(connection)
             raise
 
-    async def _borrow_body(
+    def _borrow_body(
         self,
-        response: httpcore.Response,
         head: ResponseReceived,
         place: Place,
         connection: httpcore.AsyncConnectionInterface,
     ) -> bool:
         """Take the body off the connection, if that can be; say whether it was."""
-        stream = response.extensions.get("network_stream")
-        if not isinstance(stream, PlainStream) or "content-encoding" in dict(head.headers):
+        if not isinstance(connection, PlainConnection) or "content-encoding" in dict(head.headers):
             return False
-        first = stream.lend_body()
+        first = connection.lend_body()
         if first is None:
             return False
-        try:
-            async for _ in response.aiter_stream():
-                pass  # it is empty now
-            await response.aclose()
-        except BaseException:
-            stream.take_back(clean=False)
-            raise
-        loan = _Loan(self._upstream, place, connection, stream)
-        self._body = DirectBody(loan, first)
+
+        def settle(usable: bool) -> None:
+            self._upstream.open_calls -= 1
+            if usable and not self._upstream.keep(place, connection):
+                connection.close()
+
+        self._body = DirectBody(Loan(connection, settle), first)
         return True
 
     async def _read_response(

@@ -34,7 +34,6 @@ _GATHERED = 64 * 1024
 """A piece of a request that is longer does not wait for the next."""
 _MAX_HEAD = 128 * 1024
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
-_END_OF_BODY = b"0\r\n\r\n"
 
 
 class HeadFinder:
@@ -84,21 +83,21 @@ class PlainStream(httpcore.AsyncNetworkStream):
         self._handler: Callable[[], None] | None = None
         self._reader: trio.lowlevel.Task | None = None
         self._lent = False
-        self._closed = False
+        self.closed = False
         sock.setblocking(False)
 
     # The body, for whoever wants it past httpcore
 
     def lend_body(self) -> bytes | None:
         """Give away the body of the response whose head was just read; None where it is not
-        chunked. To whoever uses `read` it is empty then.
+        chunked. Nobody must use `read` until the next request.
 
         Returns:
             What came of it with the head; the rest is to be received. `take_back` is owed.
         """
         if self._body is None:
             return None
-        first, self._body = self._body, _END_OF_BODY
+        first, self._body = self._body, None
         self._lent = True
         return first
 
@@ -139,7 +138,7 @@ class PlainStream(httpcore.AsyncNetworkStream):
         """The body is read. Unless it is `clean`, the connection is of no further use."""
         self._handler = None
         self._lent = False
-        if self._closed or not clean:
+        if self.closed or not clean:
             self.close()
 
     # For httpcore
@@ -180,13 +179,13 @@ class PlainStream(httpcore.AsyncNetworkStream):
 
     async def _wait(self) -> None:
         """Wait until there may be something to receive."""
-        if self._closed:
+        if self.closed:
             raise trio.ClosedResourceError
         self._reader = trio.lowlevel.current_task()
         self._reads = 0
         self.listen(self._wake)
         await trio.lowlevel.wait_task_rescheduled(self._give_up)
-        if self._closed:
+        if self.closed:
             raise trio.ClosedResourceError
 
     def _wake(self) -> None:
@@ -230,13 +229,13 @@ class PlainStream(httpcore.AsyncNetworkStream):
             return 0
 
     async def aclose(self) -> None:
-        self._closed = True
+        self.closed = True
         if not self._lent:
             self.close()
 
     def close(self) -> None:
         """Close it here and now."""
-        self._closed = True
+        self.closed = True
         if self._socket.fileno() >= 0:
             self._unwatch()
             trio.lowlevel.notify_closing(self._socket)
@@ -255,8 +254,12 @@ class PlainStream(httpcore.AsyncNetworkStream):
         if info == "socket":
             return self._socket
         if info == "is_readable":
-            return is_readable(self._socket)
+            return self.is_readable()
         return None
+
+    def is_readable(self) -> bool:
+        """Whether there is something to receive; between two calls that can only be the end."""
+        return is_readable(self._socket)
 
 
 def is_readable(sock: socket.socket) -> bool:

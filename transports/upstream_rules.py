@@ -63,13 +63,20 @@ def build_request(
     headers += [(n.encode("ascii"), v.encode("latin-1")) for n, v in request.headers]
     if request.body or request.method not in ("GET", "HEAD"):
         headers.append((b"content-length", str(len(request.body)).encode()))
-    return httpcore.Request(
+    built = httpcore.Request(
         request.method,
         url,
-        headers=headers,
         content=_Content(request.body),
         extensions={"timeout": {"connect": config.connect_timeout, "write": _WRITE_TIMEOUT}},
     )
+    built.headers = headers  # given to it above, each would be looked at whether it is bytes
+    return built
+
+
+@functools.lru_cache(maxsize=64)
+def parse_url(url: str) -> httpcore.URL:
+    """An address as httpcore takes it. Most requests go to one of a few."""
+    return httpcore.URL(url)
 
 
 class _Content:

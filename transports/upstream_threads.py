@@ -41,6 +41,7 @@ from .upstream_rules import (
     build_proxy,
     build_request,
     is_framed,
+    parse_url,
     read_headers,
     tell_fault,
     was_unread,
@@ -296,7 +297,7 @@ class ThreadedCall:
         """Everything up to the last event, which is given back."""
         sent = False
         try:
-            url = httpcore.URL(self._request.url)  # it may have been Grok that chose it
+            url = parse_url(self._request.url)  # it may have been Grok that chose it
             place = self._upstream.idle.find_place(self._request, url.origin)
             request = build_request(self._request, url, self._upstream.config)
             connection = self._upstream.take(place)

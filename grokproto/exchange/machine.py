@@ -62,17 +62,30 @@ class _Alternation:
         Raises:
             LocalProtocolError: The event may not come now, or the clock went back.
         """
-        self._check(event, now)
+        command = self._command
+        kind = type(event)
+        if (
+            command is None
+            or kind not in REPLIES[type(command)]
+            or now < self._holdings.now
+            or self._holdings.state is State.DONE
+        ):
+            self._check(event, now)
         self._holdings.now = now
-        if type(event) is ClientClosed:
+        if kind is ClientClosed:
             self._interrupt(self._clean_up())
             self._client_closed = True
-            self._command = self._resume(None)
-        elif type(event) is ServerStopping:
+            self._command = self._resume()
+        elif kind is ServerStopping:
             self._interrupt(self._wind_up())
-            self._command = self._resume(None)
+            self._command = self._resume()
+        elif command is None:
+            self._command = self._resume()
         else:
-            self._command = self._resume(None if self._command is None else event)
+            try:
+                self._command = self._steps.send(event)
+            except StopIteration:
+                self._command = self._finish()
         return self._command
 
     def abandon(self, now: float) -> list[CleanupCommand]:
@@ -86,27 +99,29 @@ class _Alternation:
         return list(iter(self._holdings.next_owed, None))
 
     def _check(self, event: Event, now: float) -> None:
+        """Raise for what must not be; nothing but `Start` passes."""
         if self._holdings.state is State.DONE:
             raise LocalProtocolError("the exchange is over")
         if now < self._holdings.now:
             raise LocalProtocolError(f"the clock went back from {self._holdings.now} to {now}")
         kind = type(event)
-        if self._command is None:
-            if kind is not Start:
-                raise LocalProtocolError(f"the first event is Start, not {kind.__name__}")
-        elif kind not in REPLIES[type(self._command)]:
+        if self._command is not None:
             name = type(self._command).__name__
             raise LocalProtocolError(f"{kind.__name__} is no answer to {name}")
+        if kind is not Start:
+            raise LocalProtocolError(f"the first event is Start, not {kind.__name__}")
 
     def _interrupt(self, steps: Steps[None]) -> None:
         self._steps.close()
         self._steps = steps
 
-    def _resume(self, event: Event | None) -> Command:
+    def _resume(self) -> Command:
         try:
-            return self._steps.send(event)
+            return self._steps.send(None)
         except StopIteration:
-            pass
+            return self._finish()
+
+    def _finish(self) -> Command:
         assert self._holdings.next_owed() is None
         self._begin_closing()
         self._holdings.enter(State.DONE)

@@ -80,6 +80,7 @@ ONLY_IN = {
     "httpcore": {
         "transports/upstream.py",
         "transports/upstream_network.py",
+        "transports/upstream_plain.py",
         "transports/upstream_anyio.py",
         "transports/upstream_rules.py",
         "transports/upstream_threads.py",
