@@ -5,13 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SCRIPTS = ("bench_core", "bench_large", "bench_pool", "bench_store", "bench_grants", "bench_server")
+SCRIPTS = (
+    *("bench_core", "bench_exchange", "bench_large", "bench_pool", "bench_store", "bench_grants"),
+    *("bench_fair", "bench_server"),
+)
+QUICK = ("bench_fair", "bench_server")
 
 
 def main() -> None:
-    """Run every script, one after the other."""
+    """Run the scripts, one after the other."""
     quick = "--quick" in sys.argv[1:]
-    for script in SCRIPTS[-1:] if quick else SCRIPTS:
+    for script in QUICK if quick else SCRIPTS:
         print(f"\n== {script}\n", flush=True)
         options = ["--quick"] if quick else []
         subprocess.run([sys.executable, "-m", f"benchmarks.{script}", *options], check=True)

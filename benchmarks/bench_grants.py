@@ -25,14 +25,14 @@ from grokproto.credentials import CredentialPool, PoolSettings, parse_quotas
 from grokproto.events import CredentialAcquired
 from grokproto.lease import Outcome
 from grokproto.secret import Secret
-from transports.answer import Pool
-from transports.pool_service import PoolService
-from transports.remote_pool import RemotePool
-from transports.scheduler import Scheduler
-from transports.store import Store
-from transports.trio_loop import TRIO
-from transports.waiting import Waiting
-from transports.wire import Wire
+from transports.driving.answer import Pool
+from transports.loops.trio_loop import TRIO
+from transports.pool.scheduler import Scheduler
+from transports.pool.store import Store
+from transports.pool.waiting import Waiting
+from transports.standalone.pool_service import PoolService
+from transports.standalone.remote_pool import RemotePool
+from transports.standalone.wire import Wire
 
 CALLS = 6000
 TASKS = 16

@@ -10,12 +10,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import platform
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 from grokproto import DIALECTS, NEED_DATA, AnswerReader, Exchange, ModelTable, Settings
@@ -24,6 +20,8 @@ from grokproto import events as e
 from grokproto.lease import Lease
 from grokproto.secret import Secret
 from grokproto.settings import LongInput
+
+from .measuring import measure, tell_versions
 
 ROUNDS = 7
 READ_BYTES = 1024
@@ -131,31 +129,24 @@ def works() -> list[tuple[Work, Work]]:
     ]
 
 
-def clock(work: Callable[[bytes], Any], data: bytes) -> float:
-    """Seconds for one time."""
-    started = time.process_time()
-    work(data)
-    return time.process_time() - started
-
-
 def main() -> None:
     """Measure and print."""
-    print(
-        f"Python {platform.python_version()}, msgspec {version('msgspec')}; "
-        f"median of {ROUNDS} rounds\n"
-    )
+    print(f"{tell_versions('msgspec')}; median of {ROUNDS} rounds\n")
     print(f"{'work':26}{'MB':>7}{'ms':>9}{'spread':>9}{'of json.loads':>15}{'twice as large':>16}")
     for (name, data, work), (_, double, _) in works():
-        times: dict[str, list[float]] = {"floor": [], "work": [], "double": []}
-        for _ in range(ROUNDS):
-            times["floor"].append(clock(json.loads, data))
-            times["work"].append(clock(work, data))
-            times["double"].append(clock(work, double))
-        middle = {key: statistics.median(seconds) for key, seconds in times.items()}
-        spread = (max(times["work"]) - min(times["work"])) / middle["work"]
+        timings = measure(
+            {
+                "floor": partial(json.loads, data),
+                "work": partial(work, data),
+                "double": partial(work, double),
+            },
+            ROUNDS,
+        )
+        once = timings["work"]
         print(
-            f"{name:26}{len(data) / 1e6:7.2f}{middle['work'] * 1e3:9.2f}{spread:9.0%}"
-            f"{middle['work'] / middle['floor']:13.2f} x{middle['double'] / middle['work']:14.2f} x"
+            f"{name:26}{len(data) / 1e6:7.2f}{once.median * 1e3:9.2f}{once.spread:9.0%}"
+            f"{once.median / timings['floor'].median:13.2f} x"
+            f"{timings['double'].median / once.median:14.2f} x"
         )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from grokproto.credentials import CredentialPool, PoolSettings, encode_record, parse_quotas
 from grokproto.lease import Lease, Outcome
 from grokproto.secret import Secret
-from transports.store import MEMORY, Store
+from transports.pool.store import MEMORY, Store
 
 CALLS = 4000
 ACCOUNTS = 100

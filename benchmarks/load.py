@@ -1,9 +1,10 @@
 """Clients that read as fast as they can: `python -m benchmarks.load PORT PATH CLIENTS SECONDS MODE`
 
-Each client asks over one connection, again and again, until the time is over; MODE is `stream`, or
-`json`, or `raw` for the upstream itself, whose lines are counted. The last line of the output is a
-JSON object: finished requests, tokens, errors, the seconds that were measured, the delays of paced
-tokens and the times to the first byte (milliseconds).
+Each client asks over one connection, again and again, until the time is over; PATH is TOKENS/PAUSE
+as the upstream has it, and stands in the message too; MODE is `stream`, or `json`, or `raw` for the
+upstream itself, whose lines are counted. Nothing is measured before every client has had its first
+bytes. The last line of the output is a JSON object: finished requests, tokens, errors, the seconds
+that were measured, the delays of paced tokens and the times to the first byte (milliseconds).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import cast
 
 import uvloop
 
+PATIENCE = 60.0
+"""Seconds until every client has had its first bytes."""
 _STAMP = re.compile(rb'"(?:content|token)": ?"(\d{10,}) ?"')
 
 
@@ -33,7 +36,7 @@ class _Client(asyncio.Protocol):
         self._tail = b""
         self._first = False
         self.over = False
-        self.closed = asyncio.get_running_loop().create_future()
+        self.begun = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -52,6 +55,7 @@ class _Client(asyncio.Protocol):
             if not data.startswith(b"HTTP/1.1 200"):
                 self._result.errors += 1
             self._result.firsts.append(now / 1e6 - self._asked * 1e3)
+            self.begun.set()
         whole = self._tail + data
         if self._mode != "json":
             end, last = (b"\n\n", b"[DONE]") if self._mode == "stream" else (b"\n", b'SoftStop":t')
@@ -77,8 +81,6 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if not self.over:
             self._result.errors += 1
-        if not self.closed.done():
-            self.closed.set_result(None)
 
 
 async def _run(port: int, path: str, clients: int, seconds: float, mode: str) -> None:
@@ -86,7 +88,7 @@ async def _run(port: int, path: str, clients: int, seconds: float, mode: str) ->
         {
             "model": "grok-3",
             "stream": mode == "stream",
-            "messages": [{"role": "user", "content": f"hi {path}"}],
+            "messages": [{"role": "user", "content": f"hi [[{path}]]"}],
         }
     ).encode()
     target = f"/{path}/conversations/new" if mode == "raw" else "/v1/chat/completions"
@@ -103,7 +105,10 @@ async def _run(port: int, path: str, clients: int, seconds: float, mode: str) ->
             lambda: _Client(request, mode, result), "127.0.0.1", port
         )
         made.append(client)
-    await asyncio.sleep(min(1.0, seconds / 4))  # until all are at it
+    async with asyncio.timeout(PATIENCE):
+        for client in made:
+            await client.begun.wait()
+    await asyncio.sleep(min(1.0, seconds / 4))  # until they have settled
     result.requests = result.tokens = 0
     result.delays.clear()
     result.firsts.clear()

@@ -31,7 +31,7 @@ from grokproto.transcript import Transcript, build_transcript, encode_transcript
 from tests.fixtures.load import read_body, read_stream
 from tests.playbook import OK, FakeHost, Response, chat_body
 from tests.recorded import record
-from transports.recordings import describe_pool
+from transports.standalone.recordings import describe_pool
 
 ROOT = Path(__file__).parents[1]
 

@@ -20,7 +20,7 @@ from tests.hosts.hosting import (
     running,
 )
 from tests.snippets import find_block, read_document, run_python
-from transports.cli_conform import conform_command
+from transports.commands.conform import conform_command
 from transports.conform import CHECKS, Outcome, Target, run_checks
 from transports.inprocess import build_async_transport
 

@@ -17,22 +17,22 @@ from urllib.parse import quote
 
 from grokproto.errors import ConfigurationError
 
-from .anyio_loop import ANYIO
-from .background import Background, OpenScheduler
+from .api.front import Headers
+from .api.gathering import Gathering
+from .api.service import Service, build_service, check_key, open_pictures, open_scheduler
 from .config import Config, load_config
-from .front import Headers
-from .gathering import Gathering
-from .http_request import (
+from .driving.background import Background, OpenScheduler
+from .logs import get_logger
+from .loops import Nursery, Scope
+from .loops.anyio_loop import ANYIO
+from .pictures.desk import PictureDesk
+from .server.http_request import (
     BadBodyError,
     BodyTooLargeError,
     ClientLeftError,
     RequestHeaders,
     encode_http_error,
 )
-from .logs import get_logger
-from .loops import Nursery, Scope
-from .pictures import PictureDesk
-from .service import Service, build_service, check_key, open_pictures, open_scheduler
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

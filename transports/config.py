@@ -33,7 +33,7 @@ from grokproto.settings import (
 )
 
 from .keys import DEFAULT_API_KEY, ApiKeys, read_api_keys
-from .store import MEMORY, default_path
+from .pool.store import MEMORY, default_path
 from .variables import (
     declare,
     read_base_url,

@@ -21,13 +21,12 @@ from typing import Any
 
 import attrs
 
-from .answer_threads import Reply, ThreadedApp, ThreadedRequest
-from .anyio_loop import ANYIO
-from .background import Background, OpenScheduler
+from .api.front import Head, Headers
+from .api.gathering import Gathering
+from .api.service import Service, build_service, open_pictures, open_scheduler
 from .config import Config, load_config
-from .front import Head, Headers
-from .gathering import Gathering
-from .http_request import BodyTooLargeError, ClientLeftError, RequestHeaders, encode_http_error
+from .driving.answer_threads import Reply, ThreadedApp, ThreadedRequest
+from .driving.background import Background, OpenScheduler
 from .httpx_bases import (
     AsyncBaseTransport,
     AsyncByteStream,
@@ -38,8 +37,14 @@ from .httpx_bases import (
 from .keys import AnyKey
 from .logs import get_logger
 from .loops import Mailbox, Scope
-from .scheduler import Scheduler
-from .service import Service, build_service, open_pictures, open_scheduler
+from .loops.anyio_loop import ANYIO
+from .pool.scheduler import Scheduler
+from .server.http_request import (
+    BodyTooLargeError,
+    ClientLeftError,
+    RequestHeaders,
+    encode_http_error,
+)
 
 
 def build_transport(config: Config | None = None) -> Transport:

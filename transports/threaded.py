@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from .answer_threads import ThreadedApp, ThreadedRequest
+from .api.front import Head
+from .api.service import Service, build_service, check_key, open_pictures, open_scheduler
 from .config import Config, load_config
-from .front import Head
-from .http_request import BadBodyError, BodyTooLargeError, ClientLeftError, RequestHeaders
-from .pictures import PictureDesk
-from .scheduler import Scheduler
-from .service import Service, build_service, check_key, open_pictures, open_scheduler
+from .driving.answer_threads import ThreadedApp, ThreadedRequest
+from .pictures.desk import PictureDesk
+from .pool.scheduler import Scheduler
+from .server.http_request import BadBodyError, BodyTooLargeError, ClientLeftError, RequestHeaders
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]

@@ -20,7 +20,7 @@ from grokproto.errors import ConfigurationError
 from grokproto.grok.headers import check_header
 from grokproto.secret import Secret
 
-from .store import MEMORY
+from .pool.store import MEMORY
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)

@@ -14,14 +14,14 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from tests.transports.served import LateClock
+from transports.api.service import build_scheduler
 from transports.config import load_config
-from transports.scheduler import Scheduler
-from transports.serve import point_at, run_server
-from transports.server import Listening
-from transports.service import build_scheduler
+from transports.pool.scheduler import Scheduler
+from transports.pool.store import MEMORY, Store
+from transports.server.listening import Listening
 from transports.simulator import Delivery, FaultKind, Simulator
 from transports.simulator.site import Received
-from transports.store import MEMORY, Store
+from transports.standalone.serve import point_at, run_server
 
 KEY = "sk-123456789"
 PATIENCE = 30.0

@@ -22,7 +22,7 @@ from grokproto.errors import InvalidRequestError
 from tests.playbook import make_exchange
 from tests.proto.reading import read
 from tests.strategies import cut, single_bytes
-from transports.connection import (
+from transports.server.connection import (
     BadBodyError,
     BodyTooLargeError,
     ConnectionLimits,
@@ -99,7 +99,7 @@ STATUSES = {100, 200, 400, 408, 413, 414, 431}
 
 
 class FakeTransport:
-    """A connection in memory, in the place of `transports.sockets.Transport`.
+    """A connection in memory, in the place of `transports.loops.sockets.Transport`.
 
     Args:
         pieces: What the client sends, read by read; then it ends its side.

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.fuzz.__main__ import NAMES
 from tests.snippets import ROOT, find_block, read_document, run_python
 from tests.transports.simulated import Client, with_simulator
-from transports.codings import CodingError
 from transports.simulator import Simulator
+from transports.upstream.codings import CodingError
 
 PAGE = "docs/fuzzing.md"
 TEXT = read_document(PAGE)

@@ -21,15 +21,15 @@ import uvicorn
 import werkzeug.serving
 
 from tests.transports.served import PATIENCE, Served, with_server
+from transports.api.service import build_scheduler, build_service, open_pictures
 from transports.asgi import ASGIApp
 from transports.config import Config, load_config
-from transports.pictures import PictureDesk
-from transports.scheduler import Scheduler
-from transports.serve import point_at, run_server
-from transports.server import Listening
-from transports.service import build_scheduler, build_service, open_pictures
+from transports.pictures.desk import PictureDesk
+from transports.pool.scheduler import Scheduler
+from transports.pool.store import MEMORY, Store
+from transports.server.listening import Listening
 from transports.simulator import Simulator
-from transports.store import MEMORY, Store
+from transports.standalone.serve import point_at, run_server
 from transports.threaded import WSGIApp
 
 KEY = "a-key-of-ours"

@@ -19,10 +19,10 @@ from structlog.testing import capture_logs
 
 from grokproto.errors import ConfigurationError
 from tests.hosts.hosting import KEY, Grok, run_uvicorn, running
+from transports.api.service import build_service, open_scheduler
 from transports.asgi import ASGIApp, build_app
 from transports.conform import Outcome, Target, run_checks
 from transports.conform.suite import CHECKS
-from transports.service import build_service, open_scheduler
 from transports.simulator import FaultKind
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
@@ -378,7 +378,7 @@ def test_mistakes(run: Run, grok: Grok, monkeypatch: pytest.MonkeyPatch) -> None
     async def main() -> None:
         app = make_app(grok)
         with monkeypatch.context() as patch, capture_logs() as log:
-            patch.setattr("transports.answer.Drive.run", crash)
+            patch.setattr("transports.driving.answer.Drive.run", crash)
             server = Server(app)
             await server.ask(question())
         assert (server.status, json.loads(server.body)["error"]["code"]) == (500, "internal_error")

@@ -15,11 +15,11 @@ from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
 from tests.hosts.hosting import HOSTS, KEY, Accounts, Grok, hosted, run_werkzeug, running
+from transports.api.service import build_service
 from transports.cli import cli
 from transports.conform import CHECKS, Level, Outcome, Target, run_checks
 from transports.conform.plain_http import ProtocolError
 from transports.conform.sse import FramingError, read_stream
-from transports.service import build_service
 from transports.threaded import WSGIApp
 
 NAMES = [check.name for check in CHECKS]

@@ -15,12 +15,12 @@ import pytest
 from grokproto.transcript import decode_transcript, replay
 from tests.hosts.hosting import Accounts, run_uvicorn, run_werkzeug, running
 from tests.simulators import running_simulator
+from transports.api.service import Service, build_service
 from transports.asgi import ASGIApp
 from transports.config import load_config
-from transports.recordings import Recordings
-from transports.serve import point_at
-from transports.service import Service, build_service
-from transports.store import MEMORY
+from transports.pool.store import MEMORY
+from transports.standalone.recordings import Recordings
+from transports.standalone.serve import point_at
 from transports.threaded import WSGIApp
 
 

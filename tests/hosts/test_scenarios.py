@@ -16,12 +16,12 @@ from tests.hosts.hosting import HOSTS, with_host
 from tests.transports.served import RawClient, Served, chat
 from tests.transports.test_leaving import NEW, PHASES, PICTURE, leave
 from tests.transports.test_no_forwarding import draw
-from transports.anyio_loop import ANYIO
-from transports.picture_fetch import FetchNetwork
-from transports.picture_store import LocalPictures, open_store
-from transports.pictures import PictureDesk
+from transports.loops.anyio_loop import ANYIO
+from transports.loops.trio_loop import TRIO
+from transports.pictures.desk import PictureDesk
+from transports.pictures.fetch import FetchNetwork
+from transports.pictures.store import LocalPictures, open_store
 from transports.simulator import Delivery, FaultKind, Style
-from transports.trio_loop import TRIO
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"the rest of it"
 

@@ -25,11 +25,11 @@ from grokproto.commands import UpstreamRequest
 from grokproto.errors import ConfigurationError
 from tests.hosts.hosting import KEY, Grok, far_end, run_werkzeug, running
 from transports.conform import CHECKS, Outcome, Target, run_checks
+from transports.loops.threads import Handover, InterruptedWaitError, News
 from transports.simulator import Delivery, FaultKind
 from transports.threaded import WSGIApp, build_app
-from transports.threads import Handover, InterruptedWaitError, News
-from transports.upstream_rules import Fetched, UpstreamConfig
-from transports.upstream_threads import ThreadedUpstream
+from transports.upstream.calls_threads import ThreadedUpstream
+from transports.upstream.rules import Fetched, UpstreamConfig
 
 PATIENCE = 10.0
 
@@ -231,7 +231,7 @@ def test_mistake_in_a_call_costs_the_call(monkeypatch: pytest.MonkeyPatch, grok:
     def crash(*_: Any) -> Any:
         raise RuntimeError("this is a mistake")
 
-    monkeypatch.setattr("transports.upstream_threads.build_request", crash)
+    monkeypatch.setattr("transports.upstream.calls_threads.build_request", crash)
     told: list[Exception] = []
     far = ThreadedUpstream(UpstreamConfig(), on_error=told.append)
     failed = ask(far, grok.simulator.base_url)
@@ -365,7 +365,7 @@ def test_mistakes(app: WSGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
 
     server = Server(app)
     with monkeypatch.context() as patch, capture_logs() as log:
-        patch.setattr("transports.answer_threads.ThreadedDrive", crash)
+        patch.setattr("transports.driving.answer_threads.ThreadedDrive", crash)
         answer = json.loads(server.ask(question()))
     assert (server.status, answer["error"]["code"]) == (
         "500 Internal Server Error",

@@ -1,4 +1,4 @@
-"""`transports.upstream` on event loops of others: asyncio, and trio by way of anyio."""
+"""`transports.upstream.calls` on event loops of others: asyncio, and trio by way of anyio."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import trustme
 from grokproto import events as e
 from grokproto.commands import UpstreamRequest
 from tests.hosts.hosting import Grok, far_end
-from transports.anyio_loop import ANYIO
+from transports.loops.anyio_loop import ANYIO
+from transports.loops.anyio_network import PlainBackend
 from transports.simulator import FaultKind
-from transports.upstream import Fetched, Upstream, UpstreamConfig
-from transports.upstream_anyio import PlainBackend
+from transports.upstream.calls import Fetched, Upstream, UpstreamConfig
 
 PATIENCE = 10.0
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"

@@ -19,13 +19,13 @@ from grokproto.credentials import CredentialPool, PoolSettings
 from grokproto.events import CredentialAcquired, NoCredential
 from grokproto.lease import Lease, Outcome
 from grokproto.secret import Secret
-from transports.anyio_loop import ANYIO
-from transports.scheduler import Scheduler
-from transports.store import MEMORY, Store
-from transports.threads import InterruptedWaitError, News
-from transports.trio_loop import TRIO
-from transports.waiting import Waiting
-from transports.waiting_threads import ThreadedWaiting
+from transports.loops.anyio_loop import ANYIO
+from transports.loops.threads import InterruptedWaitError, News
+from transports.loops.trio_loop import TRIO
+from transports.pool.scheduler import Scheduler
+from transports.pool.store import MEMORY, Store
+from transports.pool.waiting import Waiting
+from transports.pool.waiting_threads import ThreadedWaiting
 
 PATIENCE = 5.0
 STEP = 0.05

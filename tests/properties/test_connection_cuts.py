@@ -12,14 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.strategies import cuts
-from transports.connection import (
+from transports.loops.sockets import Transport
+from transports.server.connection import (
     BadBodyError,
     BodyTooLargeError,
     ConnectionLimits,
     Connections,
     HTTPRequest,
 )
-from transports.sockets import Transport
 
 PATIENCE = 10.0
 LIMITS = ConnectionLimits(max_header_bytes=400)

@@ -38,53 +38,42 @@ LAYERS: tuple[frozenset[str], ...] = (
 layer do not know one another."""
 SEPARATE = LAYERS[3]
 
+HOST_LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"logs", "conform", "httpx_bases"}),
+    frozenset({"loops"}),
+    frozenset({"server", "upstream"}),
+    frozenset({"pool", "pictures", "simulator"}),
+    frozenset({"config", "variables", "keys"}),
+    frozenset({"api"}),
+    frozenset({"driving"}),
+    frozenset({"standalone", "asgi", "threaded", "inprocess"}),
+    frozenset({"commands"}),
+    frozenset({"cli"}),
+    frozenset({"__main__"}),
+    frozenset({"__init__"}),
+)
+"""The same for the hosts."""
+UNACQUAINTED = (HOST_LAYERS[2], HOST_LAYERS[3], HOST_LAYERS[7])
+"""Parts of one layer that do not know one another."""
+
 WHATEVER_LOOP = {
-    f"transports/{name}.py"
-    for name in (
-        *("front", "routes", "admin", "keys", "scheduler", "http_request", "heads", "codings"),
-        *(
-            "loops",
-            "service",
-            "drive",
-            "answer",
-            "waiting",
-            "pictures",
-            "previews",
-            "store",
-            "config",
-            "logs",
-        ),
-    )
+    *("server/heads", "server/http_request", "upstream/codings", "upstream/chunks", "config"),
+    *("pool/scheduler", "pool/orders", "pool/admin", "pool/waiting", "pool/store", "keys", "logs"),
+    *("api/front", "api/routes", "api/drift", "api/gathering", "api/service", "pictures/desk"),
+    *("driving/drive", "driving/answer", "driving/follow", "driving/previews", "loops/__init__"),
 }
 """What all hosts share: it knows no event loop."""
 LOOPS = {"trio", "anyio", "asyncio", "sniffio"}
 
-TASKS = {
-    f"transports/{name}.py"
-    for name in (
-        *("server", "connection", "sockets", "mailbox", "upstream_network", "trio_loop", "serve"),
-        *("cli", "doctor", "pictures_threads", "anyio_loop"),
-        *(f"simulator/{part}" for part in ("__init__", "__main__", "site", "stream")),
-    )
-}
-"""What runs on trio: the server, and what runs by itself."""
-THREADS = {
-    f"transports/{name}.py"
-    for name in (
-        *("threads", "upstream_threads", "drive_threads", "waiting_threads", "answer_threads"),
-    )
-}
-
 ONLY_IN = {
-    "h11": {"transports/connection.py"},
+    "h11": {"transports/server/connection.py"},
     "httpcore": {
-        "transports/upstream.py",
-        "transports/upstream_network.py",
-        "transports/upstream_plain.py",
-        "transports/upstream_anyio.py",
-        "transports/upstream_rules.py",
-        "transports/upstream_threads.py",
-        "transports/upstream_pictures.py",
+        *(
+            f"transports/upstream/{name}.py"
+            for name in ("calls", "calls_threads", "plain", "rules")
+        ),
+        *(f"transports/loops/{name}_network.py" for name in ("trio", "anyio")),
+        "transports/pictures/request.py",
     },
 }
 
@@ -103,13 +92,13 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def room(path: Path) -> str:
-    """The part of grokproto that a file belongs to."""
-    return path.relative_to(ROOT / "grokproto").with_suffix("").parts[0]
+    """The part of its package that a file belongs to."""
+    return path.relative_to(ROOT).with_suffix("").parts[1]
 
 
-def layer(name: str) -> int:
-    """The layer of a part of grokproto."""
-    return next(index for index, names in enumerate(LAYERS) if name in names)
+def layer(name: str, layers: tuple[frozenset[str], ...] = LAYERS) -> int:
+    """The layer of a part of a package."""
+    return next(index for index, names in enumerate(layers) if name in names)
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
@@ -134,12 +123,22 @@ def test_core_file(path: Path) -> None:
 @pytest.mark.parametrize("path", HOST, ids=lambda path: str(path.relative_to(ROOT)))
 def test_host_file(path: Path) -> None:
     here = str(path.relative_to(ROOT))
+    mine = room(path)
     for name in imports(path):
+        top, *rest = name.split(".")
         for library, files in ONLY_IN.items():
-            if name.split(".")[0] == library:
+            if top == library:
                 assert here in files, f"{library} belongs into {files}"
-        if here in WHATEVER_LOOP:
-            assert name.split(".")[0] not in LOOPS, f"{here} must not know {name}"
+        if here.removeprefix("transports/").removesuffix(".py") in WHATEVER_LOOP:
+            assert top not in LOOPS, f"{here} must not know {name}"
+        if top == "transports" and rest:
+            theirs = rest[0]
+            assert layer(theirs, HOST_LAYERS) <= layer(mine, HOST_LAYERS), (
+                f"{here} must not know {name}"
+            )
+            for parts in UNACQUAINTED:
+                if {mine, theirs} <= parts:
+                    assert mine == theirs, f"{mine} and {theirs} meet above them only"
 
 
 def test_core_imports_nothing_that_does_io() -> None:
@@ -164,9 +163,12 @@ def test_core_imports_nothing_that_does_io() -> None:
     assert not loaded & {"asyncio", "socket", "ssl", "sqlite3", "logging", "subprocess"}
 
 
-def test_what_hosts_share_is_there() -> None:
-    assert {str(path.relative_to(ROOT)) for path in HOST} >= WHATEVER_LOOP
+def test_rules_name_files_that_are_there() -> None:
+    files = {str(path.relative_to(ROOT)) for path in HOST}
+    assert files >= {f"transports/{name}.py" for name in WHATEVER_LOOP}
+    assert files >= set().union(*ONLY_IN.values())
 
 
 def test_names_are_all_known_to_the_layers() -> None:
     assert {room(path) for path in CORE} == set().union(*LAYERS)
+    assert {room(path) for path in HOST} == set().union(*HOST_LAYERS)

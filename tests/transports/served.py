@@ -10,14 +10,14 @@ from typing import Any
 import attrs
 import trio
 
+from transports.api.service import build_scheduler
 from transports.config import Config, load_config
-from transports.pictures import PictureDesk
-from transports.scheduler import Scheduler
-from transports.serve import point_at, run_server
-from transports.server import Listening
-from transports.service import build_scheduler
+from transports.pictures.desk import PictureDesk
+from transports.pool.scheduler import Scheduler
+from transports.pool.store import MEMORY, Store
+from transports.server.listening import Listening
 from transports.simulator import Simulator
-from transports.store import MEMORY, Store
+from transports.standalone.serve import point_at, run_server
 
 PATIENCE = 60.0
 """Seconds after which a test has hung."""

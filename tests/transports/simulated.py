@@ -11,8 +11,8 @@ import httpcore
 import trio
 
 from grokproto.grok.calls import CONVERSATIONS
-from transports.codings import CodingError, build_decoder
 from transports.simulator import Simulator
+from transports.upstream.codings import CodingError, build_decoder
 
 JSON = dict[str, Any]
 PATIENCE = 20.0

@@ -12,8 +12,8 @@ import trio
 from grokproto.credentials import CredentialStatus, State
 from tests.transports.served import LateClock, Served, chat, with_server
 from tests.transports.test_credentials import Process, ask
+from transports.pool.store import read_records
 from transports.simulator import Delivery, FaultKind, Simulator, Style
-from transports.store import read_records
 
 NEW = "/rest/app-chat/conversations/new"
 LIMITS = "/rest/rate-limits"

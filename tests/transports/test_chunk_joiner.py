@@ -8,7 +8,7 @@ import h11
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports.chunk_joiner import ChunkJoiner
+from transports.loops.chunk_joiner import ChunkJoiner
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

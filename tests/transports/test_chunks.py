@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import cut, single_bytes
-from transports.chunks import BrokenChunksError, ChunkReader
+from transports.upstream.chunks import BrokenChunksError, ChunkReader
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -18,8 +18,8 @@ import trio
 
 from grokproto.credentials import Cause, Disabled, decode_record, encode_record
 from tests.transports.test_credentials import ROOT, Process
+from transports.pool.store import Store, read_records
 from transports.simulator import FaultKind, Simulator
-from transports.store import Store, read_records
 
 FILES = {
     "plain": "cookie-1\n# a comment\ncookie-2,cookie-3\ncookie-1\n",

@@ -15,7 +15,7 @@ from grokproto.answer import AnswerEvent, Text
 from tests.fixtures.load import STREAM_EXPECTATIONS, read_body, read_stream
 from tests.playbook import chat_body
 from transports.cli import cli
-from transports.saved_stream import check_cuts, read_events
+from transports.commands.saved_stream import check_cuts, read_events
 
 STREAMS = Path(__file__).parents[1] / "fixtures/streams"
 PLAIN = str(STREAMS / "plain.ndjson")

@@ -1,4 +1,4 @@
-"""`transports.clocks`: time goes by, and cannot be set."""
+"""`transports.pool.clocks`: time goes by, and cannot be set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.transports.served import LateClock, Served, with_server
-from transports.clocks import SteadyTime, count_up
+from transports.pool.clocks import SteadyTime, count_up
 
 
 def test_it_is_the_time_of_day() -> None:

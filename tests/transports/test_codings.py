@@ -1,4 +1,4 @@
-"""`transports.codings`: any cut gives the same, and a bomb goes off in small pieces."""
+"""`transports.upstream.codings`: any cut gives the same, and a bomb goes off in small pieces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transports.codings import MAX_PIECE, CodingError, build_decoder
+from transports.upstream.codings import MAX_PIECE, CodingError, build_decoder
 
 CODINGS = {
     "identity": bytes,

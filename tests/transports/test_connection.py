@@ -1,4 +1,4 @@
-"""`transports.connection`: HTTP/1.1 as clients speak it."""
+"""`transports.server.connection`: HTTP/1.1 as clients speak it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tests.transports.served import RawClient, encode_request
-from transports.connection import (
+from transports.server.connection import (
     BadBodyError,
     BodyTooLargeError,
     ClientLeftError,
@@ -19,7 +19,7 @@ from transports.connection import (
     Handler,
     HTTPRequest,
 )
-from transports.server import Server
+from transports.server.listening import Server
 
 PATIENCE = 10.0
 QUICK = ConnectionLimits(

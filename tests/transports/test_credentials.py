@@ -19,8 +19,8 @@ import trio
 
 from grokproto.credentials import State
 from tests.transports.served import LateClock, RawResponse, Served, chat, with_server
+from transports.pool.store import read_records
 from transports.simulator import Delivery, FaultKind, Simulator
-from transports.store import read_records
 
 NEW = "/rest/app-chat/conversations/new"
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,10 @@ from tests.clients.conftest import start_demo, stop_demo
 from tests.simulators import running_simulator
 from tests.transports.served import Served, with_server
 from tests.transports.test_cli_credentials import run
-from transports.drift import MAX_NAMES, Drift
-from transports.front import Head
-from transports.http_request import RequestHeaders
-from transports.routes import Front
+from transports.api.drift import MAX_NAMES, Drift
+from transports.api.front import Head
+from transports.api.routes import Front
+from transports.server.http_request import RequestHeaders
 
 
 def test_adding_up() -> None:

@@ -1,10 +1,10 @@
-"""`transports.heads`: what is beyond doubt."""
+"""`transports.server.heads`: what is beyond doubt."""
 
 from __future__ import annotations
 
 import pytest
 
-from transports.heads import HeadFinder, MalformedRequestError, split_target
+from transports.server.heads import HeadFinder, MalformedRequestError, split_target
 
 LINE = b"GET / HTTP/1.1\r\n"
 HEAD = LINE + b"Host: a\r\nTabs:\t \xff\t\r\n\r\n"

@@ -15,8 +15,8 @@ import trio
 from tests.transports.served import KEY, RawClient, Served, chat, with_server
 from tests.transports.test_no_forwarding import draw
 from tests.transports.test_surface import PortRoute
-from transports.picture_fetch import FetchNetwork
-from transports.pictures import PictureDesk
+from transports.pictures.desk import PictureDesk
+from transports.pictures.fetch import FetchNetwork
 from transports.simulator import Delivery, FaultKind, Style
 
 NEW = "/rest/app-chat/conversations/new"

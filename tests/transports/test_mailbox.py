@@ -1,4 +1,4 @@
-"""`transports.mailbox`."""
+"""`transports.loops.mailbox`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 import trio.testing
 
-from transports.mailbox import LATENESS, Deadlines, Mailbox
+from transports.loops.mailbox import LATENESS, Deadlines, Mailbox
 
 
 def with_mailbox(check: Callable[[Mailbox[int], trio.Nursery], Awaitable[None]]) -> None:

@@ -13,8 +13,8 @@ import trio
 from grokproto.errors import ConfigurationError
 from grokproto.secret import Secret
 from tests.transports.served import Served, chat, with_server
+from transports.api.service import read_configured, read_configured_guests
 from transports.config import load_config
-from transports.service import read_configured, read_configured_guests
 from transports.simulator import Simulator
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="

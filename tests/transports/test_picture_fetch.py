@@ -1,4 +1,4 @@
-"""`transports.picture_fetch`, over real sockets, with a resolver and a route of the test's own."""
+"""`transports.pictures.fetch`, over real sockets, with a resolver and a route of the test's own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import trio.testing
 import trustme
 
 from grokproto.images.guard import Address, Fault, is_public
-from transports.fetch_guard import resolve_name
-from transports.picture_fetch import (
+from transports.pictures.fetch import (
     FetchLimits,
     FetchNetwork,
     Picture,
     PictureFetchError,
     fetch_picture,
 )
+from transports.pictures.guard import resolve_name
 
 PATIENCE = 10.0
 """Seconds after which a test has hung."""

@@ -1,4 +1,4 @@
-"""`transports.picture_store`, in directories of its own."""
+"""`transports.pictures.store`, in directories of its own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import trio
 
 from grokproto.errors import ConfigurationError
 from grokproto.images.local import read_name
-from transports import picture_store
-from transports.picture_store import (
+from transports.pictures import store as picture_store
+from transports.pictures.store import (
     LocalPictures,
     PictureNotKeptError,
     PictureStore,

@@ -18,13 +18,13 @@ from grokproto.events import CredentialAcquired, NoCredential
 from grokproto.failures import Failure, FailureKind
 from grokproto.lease import Lease, Outcome, Quota
 from grokproto.secret import Secret
-from transports.orders import Action, Order
-from transports.pool_messages import GiveBack, Granted, Listening, Stop, encode
-from transports.pool_service import PoolService
-from transports.remote_pool import MARGIN, RemotePool
-from transports.scheduler import Scheduler
-from transports.store import MEMORY, Store
-from transports.wire import Wire
+from transports.pool.orders import Action, Order
+from transports.pool.scheduler import Scheduler
+from transports.pool.store import MEMORY, Store
+from transports.standalone.pool_messages import GiveBack, Granted, Listening, Stop, encode
+from transports.standalone.pool_service import PoolService
+from transports.standalone.remote_pool import MARGIN, RemotePool
+from transports.standalone.wire import Wire
 
 PATIENCE = 20.0
 """Seconds after which a test has hung."""

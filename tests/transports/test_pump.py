@@ -11,8 +11,8 @@ import trio
 import trio.testing
 
 from tests.transports.served import Served, chat, with_server
-from transports import pump as pump_module
-from transports.pump import Pump, TaskPump
+from transports.loops import pump as pump_module
+from transports.loops.pump import Pump, TaskPump
 from transports.simulator import Delivery, Style
 
 PUMPS = [Pump, TaskPump]

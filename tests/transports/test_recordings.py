@@ -24,7 +24,7 @@ from grokproto.transcript import decode_transcript
 from tests.clients.conftest import KEY, start_demo, stop_demo
 from tests.playbook import FakeHost, answered, chat_body
 from tests.transports.test_cli_offline import invoke
-from transports.recordings import Recordings, describe_pool
+from transports.standalone.recordings import Recordings, describe_pool
 
 CANARY = "canarysson"
 

@@ -1,4 +1,4 @@
-"""`transports.routes`: the API as HTTP."""
+"""`transports.api.routes`: the API as HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.transports.served import Served, chat, encode_request, with_server
-from transports.routes import ROUTES
+from transports.api.routes import ROUTES
 
 
 def test_paths_with_and_without_v1() -> None:

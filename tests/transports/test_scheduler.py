@@ -1,4 +1,4 @@
-"""`transports.scheduler`: who is served when, and what becomes of writes that fail."""
+"""`transports.pool.scheduler`: who is served when, and what becomes of writes that fail."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from grokproto.credentials import CredentialPool, PoolSettings, decode_record
 from grokproto.events import CredentialAcquired, NoCredential
 from grokproto.lease import Lease, Outcome
 from grokproto.secret import Secret
-from transports.scheduler import Scheduler
-from transports.store import MEMORY, Store, read_records
-from transports.trio_loop import TRIO
-from transports.waiting import Waiting
+from transports.loops.trio_loop import TRIO
+from transports.pool.scheduler import Scheduler
+from transports.pool.store import MEMORY, Store, read_records
+from transports.pool.waiting import Waiting
 
 
 def with_scheduler(

@@ -148,14 +148,14 @@ def crash(*_: Any, **__: Any) -> Any:
     [
         "grokproto.grok.headers._merge",
         "grokproto.grok.headers._cookie",
-        "transports.upstream_rules.tell_host",
-        "transports.upstream.httpcore.URL",
-        "transports.upstream.Upstream.call",
-        "transports.drive.Drive.run",
+        "transports.upstream.rules.tell_host",
+        "transports.upstream.calls.httpcore.URL",
+        "transports.upstream.calls.Upstream.call",
+        "transports.driving.drive.Drive.run",
         "grokproto.exchange.machine.Context",
-        "transports.routes.Call.send_response",
-        "transports.routes.admin.add_credential",
-        "transports.scheduler.encode_record",
+        "transports.api.routes.Call.send_response",
+        "transports.api.routes.admin.add_credential",
+        "transports.pool.scheduler.encode_record",
         "grokproto.grok.reader.AnswerReader.receive_data",
     ],
 )
@@ -181,13 +181,15 @@ def test_mistakes_of_ours(
                         "POST", path, body, authorization=f"Bearer {KEY}", cookie="canary-cookie"
                     )
                     hold_back(answer, text=False)
-        if place != "transports.scheduler.encode_record":
+        if not place.endswith(".encode_record"):
             answer = await served.request(
                 "POST", "/v1/chat/completions", chat(), authorization=f"Bearer {KEY}"
             )
             assert answer.status == 200
 
-    no_guests = {"IS_TEMP_GROK2": "false"} if place == "transports.scheduler.encode_record" else {}
+    no_guests = (
+        {"IS_TEMP_GROK2": "false"} if place == "transports.pool.scheduler.encode_record" else {}
+    )
     with_server(check, **{**SECRETS, **QUICK, **no_guests})
     out, errors = capfd.readouterr()
     assert "this is a mistake" in errors

@@ -1,4 +1,4 @@
-"""`transports.server`: accepting, turning away, and stopping."""
+"""`transports.server.listening`: accepting, turning away, and stopping."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 import trio
 
 from tests.transports.served import RawClient
-from transports.connection import ConnectionLimits, Handler, HTTPRequest
-from transports.server import Listening, Server
-from transports.sockets import Transport
+from transports.loops.sockets import Transport
+from transports.server.connection import ConnectionLimits, Handler, HTTPRequest
+from transports.server.listening import Listening, Server
 
 PATIENCE = 10.0
 

@@ -16,10 +16,10 @@ from grokproto.grok.refusals import read_refusal
 from tests.fixtures.load import BODY_EXPECTATIONS, read_body
 from tests.proto.reading import describe, read
 from tests.transports.simulated import Client, Reply, with_simulator
-from transports.codings import CodingError
 from transports.simulator import Delivery, FaultKind, Simulator, Style
 from transports.simulator.framing import FRAMINGS
 from transports.simulator.pictures import draw_png
+from transports.upstream.codings import CodingError
 
 PLAIN = "You asked: hello — simulated answers are made of plain words so that a reader sees Done."
 PICTURE = {"fileName": "a.png", "content": base64.b64encode(draw_png(1)).decode()}

@@ -1,4 +1,4 @@
-"""`transports.store`."""
+"""`transports.pool.store`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from grokproto.errors import ConfigurationError
-from transports.store import (
+from transports.pool.store import (
     MEMORY,
     StateHeldError,
     Store,
@@ -186,7 +186,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
     program = (
         "import sys\n"
-        "from transports.store import Store\n"
+        "from transports.pool.store import Store\n"
         f"store = Store({str(path)!r})\n"
         "for n in range(10**9):\n"
         "    store.save({'a': b'%d' % n})\n"

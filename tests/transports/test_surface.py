@@ -18,12 +18,12 @@ import trio
 from grokproto.commands import FetchPreview, UpstreamRequest
 from grokproto.events import PictureRefused
 from tests.transports.served import LateClock, RawResponse, Served, chat, with_server
-from transports.picture_fetch import FetchNetwork
-from transports.picture_store import LocalPictures, open_store
-from transports.pictures import PictureDesk
-from transports.previews import fetch_preview
+from transports.driving.previews import fetch_preview
+from transports.pictures.desk import PictureDesk
+from transports.pictures.fetch import FetchNetwork
+from transports.pictures.store import LocalPictures, open_store
 from transports.simulator import Delivery, FaultKind, Style
-from transports.upstream import Upstream, UpstreamConfig
+from transports.upstream.calls import Upstream, UpstreamConfig
 
 NEW = "/rest/app-chat/conversations/new"
 PNG = b"\x89PNG\r\n\x1a\n" + b"the rest of it"

@@ -1,4 +1,4 @@
-"""`transports.upstream`: proxies, HTTP/2, connections that are kept."""
+"""`transports.upstream.calls`: proxies, HTTP/2, connections that are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from grokproto import events as e
 from grokproto.commands import UpstreamRequest
 from tests.transports.served import Served, chat, with_server
 from transports.simulator import FaultKind, Simulator
-from transports.upstream import MAX_IDLE_OF_ALL, Fetched, Upstream, UpstreamConfig
+from transports.upstream.calls import MAX_IDLE_OF_ALL, Fetched, Upstream, UpstreamConfig
 
 PATIENCE = 10.0
 

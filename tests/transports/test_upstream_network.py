@@ -6,7 +6,7 @@ import socket
 
 import trio
 
-from transports.upstream_network import PlainBackend
+from transports.loops.trio_network import PlainBackend
 
 
 def test_far_end_that_never_makes_it_wait_leaves_room_for_others() -> None:

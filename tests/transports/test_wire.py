@@ -1,4 +1,4 @@
-"""`transports.wire`: every line, in order, however much the far end takes at a time."""
+"""`transports.standalone.wire`: every line, in order, however much the far end takes at a time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from transports import wire as module
-from transports.wire import Wire
+from transports.standalone import wire as module
+from transports.standalone.wire import Wire
 
 
 async def collect(wire: Wire) -> list[bytes]:

@@ -20,10 +20,10 @@ from tests.transports.served import RawClient, RawResponse, chat
 from tests.transports.test_credentials import Process, ask
 from tests.transports.test_stops import accepts, refuse
 from transports.config import build_config
-from transports.scheduler import Scheduler
+from transports.pool.scheduler import Scheduler
+from transports.pool.store import MEMORY, Store, read_records
 from transports.simulator import Delivery, Simulator, Style
-from transports.store import MEMORY, Store, read_records
-from transports.workers import WorkerError, Workers
+from transports.standalone.workers import WorkerError, Workers
 
 NEW = "/rest/app-chat/conversations/new"
 LIMITS = "/rest/rate-limits"

@@ -20,7 +20,7 @@ from typing import Any
 
 import trio
 
-from ..server import Listening, Server
+from ..server.listening import Listening, Server
 from .faults import Fault, FaultKind
 from .frames import Style
 from .site import Received, Site

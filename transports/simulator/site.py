@@ -14,7 +14,7 @@ import attrs
 import msgspec
 import trio
 
-from ..connection import ClientLeftError, HTTPRequest
+from ..server.connection import ClientLeftError, HTTPRequest
 from .accounts import Account, Accounts, name_quota
 from .faults import CONVERSATIONS, Fault, FaultKind, FaultScript, WholeAnswer
 from .frames import AnswerBuilder, Style, preview_path

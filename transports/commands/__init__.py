@@ -1,0 +1,1 @@
+"""The commands of `grokproto`, a file each; `cli` finds them."""

@@ -1,0 +1,1 @@
+"""Carrying out what an exchange commands, in tasks or in threads, and so answering requests."""

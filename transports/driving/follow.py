@@ -1,0 +1,114 @@
+"""The way of a token: from the socket it came by to the one it goes out by, without waking a task.
+
+While an answer is streamed there is nothing to do but to take a piece and to send one, and neither
+waits as long as the client takes what it is sent. So the task that drives the exchange sleeps on,
+and whoever notices a piece goes these few steps. The task is woken for all that waits or is rare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Protocol
+
+from grokproto import commands as c
+from grokproto import events as e
+
+from ..loops import Bell, Loop, Scope
+from ..server.http_request import ClientLeftError
+from ..upstream.body import DirectBody
+
+_COMPLETED = e.Completed()
+
+
+class Receiver(Protocol):
+    """The client's end, as far as it is needed here; see `drive.Client`."""
+
+    def put_data(self, data: bytes) -> None:
+        """Have a piece of the body sent."""
+
+    def flush(self) -> bool:
+        """Send what can be sent without waiting; say whether that was all."""
+        ...
+
+
+class Follower:
+    """Carries out a `ReceiveData`, and those that come after it.
+
+    Args:
+        exchange: Has given `command`.
+        client: Has been sent all there was.
+        body: What is received.
+        command: The first.
+        loop: What the task runs on.
+        scope: The task's. Once it is cancelled, the exchange goes no further here.
+    """
+
+    def __init__(
+        self,
+        exchange: c.Branch,
+        client: Receiver,
+        body: DirectBody,
+        command: c.ReceiveData,
+        loop: Loop,
+        scope: Scope,
+    ) -> None:
+        self._exchange = exchange
+        self._client = client
+        self._body = body
+        self._deadline = command.deadline
+        self._loop = loop
+        self._scope = scope
+        self.next: c.Command | None = None
+        """What the exchange has come to, where that is for the task."""
+        self._fault: Exception | None = None
+        self._bell: Bell | None = None
+        self.body_over = False
+        """The last event of the body was taken."""
+
+    async def run(self) -> c.Command:
+        """Give the first command that is another, or that is to wait for the client first."""
+        self._go_on()
+        while self.next is None and self._fault is None:
+            self._bell = self._loop.make_bell()
+            self._body.follow(self._go_on)
+            try:
+                with self._loop.open_scope(deadline=self._deadline):
+                    await self._bell.wait()
+            finally:
+                self._body.unfollow()
+            now = self._loop.current_time()
+            if self.next is None and self._fault is None and now >= self._deadline:
+                return self._exchange.handle(e.TimedOut(), now)  # else it was moved meanwhile
+        if self._fault is not None:
+            raise self._fault
+        assert self.next is not None
+        return self.next
+
+    def _go_on(self) -> None:
+        """Take what has come."""
+        if self._scope.cancel_called or self.next is not None:
+            return
+        try:
+            while self.next is None and (event := self._body.next_event()) is not None:
+                self._step(event)
+        except Exception as exc:  # the task's to raise, not of whoever calls
+            self._fault = exc
+        if self._bell is not None and (self.next is not None or self._fault is not None):
+            self._bell.set()
+
+    def _step(self, event: e.DataReceived | e.EndOfMessage | e.RequestFailed) -> None:
+        now = self._loop.current_time()
+        handle = self._exchange.handle
+        self.body_over = type(event) is not e.DataReceived
+        command = handle(event, now)
+        while type(command) is c.SendData:
+            self._client.put_data(command.data)
+            command = handle(_COMPLETED, now)
+        if type(command) is c.ReceiveData:
+            # Whoever notices that the client has left may cancel the task for it. So the exchange
+            # is told by the task, which knows whether it was told already.
+            with contextlib.suppress(ClientLeftError):
+                if self._client.flush():
+                    self._deadline = command.deadline
+                    return
+        self.next = command

@@ -1,0 +1,1 @@
+"""The credentials and who may use them when: waiting in line, keeping, seeing and changing."""

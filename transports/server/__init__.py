@@ -1,0 +1,1 @@
+"""HTTP/1.1 for clients, by h11: listening, connections, requests as handlers get them."""

@@ -1,0 +1,190 @@
+"""Requests as handlers get them, the errors they meet, and what a client may cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..loops import Scope
+from .heads import split_target
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+Headers = Iterable[tuple[str, str]]
+
+
+class ClientLeftError(Exception):
+    """The client is gone, or does not take what it is sent."""
+
+
+class BadBodyError(Exception):
+    """The body of a request is broken; the text says how."""
+
+
+class BodyTooLargeError(Exception):
+    """The body of a request is longer than its handler takes."""
+
+
+@attrs.frozen
+class ConnectionLimits:
+    """What a client may cost. Times are in seconds."""
+
+    header_timeout: float = 10.0
+    """For a whole head, from its first byte on."""
+    body_timeout: float = 60.0
+    """For more of a body."""
+    keepalive_timeout: float = 75.0
+    """For the first byte of the next request."""
+    write_timeout: float = 60.0
+    """For the client to take more of a response."""
+    max_header_bytes: int = 64 * 1024
+    max_connections: int = 10_000
+
+
+class RequestHeaders:
+    """The headers of a request, by lower-case name."""
+
+    def __init__(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        self._items = [(n.decode("ascii").lower(), v.decode("latin-1")) for n, v in items]
+
+    def get(self, name: str) -> str | None:
+        """The first value of a header."""
+        return next((value for known, value in self._items if known == name), None)
+
+    def as_dict(self) -> dict[str, str]:
+        """The first value of each."""
+        return dict(reversed(self._items))
+
+    def get_all(self, name: str) -> list[str]:
+        """All values of a header."""
+        return [value for known, value in self._items if known == name]
+
+    def items(self) -> list[tuple[str, str]]:
+        """All of them, as they came."""
+        return list(self._items)
+
+
+class HTTPRequest:
+    """One request, and the way to answer it. Handlers get it; it is good until they return."""
+
+    def __init__(
+        self, connection: Connection, method: str, target: str, headers: RequestHeaders
+    ) -> None:
+        self._connection = connection
+        self.method = method
+        self.path, self.query = split_target(method, target)
+        """As they came, not decoded."""
+        self.headers = headers
+
+    def watch(self, scope: Scope) -> None:
+        """Cancel `scope` as soon as the client has left; at once if it has already."""
+        self._connection.watch(scope)
+
+    def unwatch(self) -> None:
+        """Do not cancel it any more."""
+        self._connection.watch(None)
+
+    async def receive_body(self, limit: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            BodyTooLargeError: It is longer than `limit` bytes; it was not read to its end.
+            BadBodyError: It is broken, or did not come in time.
+            ClientLeftError: The client left in the middle of it.
+        """
+        length = self.headers.get("content-length")
+        if length is not None and int(length) > limit:  # h11 has seen to it that it is a number
+            self._connection.closing = True
+            raise BodyTooLargeError
+        return await self._connection.receive_body(limit)
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole response."""
+        framing = [] if status in (204, 304) else [("content-length", str(len(body)))]
+        self.put_head(status, [*headers, *framing])
+        self.put_data(body)
+        self.put_end()
+        await self.drain()
+
+    async def send_response(self, status: int, headers: Headers) -> None:
+        """Send the head of a response whose length is not known, or is in `headers`."""
+        self.put_head(status, headers)
+        await self._send()
+
+    async def send_data(self, data: bytes) -> None:
+        """Send a piece of the body; return when the client can take more.
+
+        If it is cancelled, nothing can be sent any more.
+
+        Raises:
+            ClientLeftError: It does not, for too long, or it is gone.
+        """
+        self.put_data(data)
+        await self._send()
+
+    async def end_response(self) -> None:
+        """End the response."""
+        self.put_end()
+        await self._send()
+
+    async def _send(self) -> None:
+        try:
+            await self.drain()
+        except BaseException:  # whoever is cancelled here does not know what has gone out
+            self._connection.cut()
+            raise
+
+    # The same, for those who gather what they send (see `drive.Client`).
+
+    def put_head(self, status: int, headers: Headers) -> None:
+        """See `send_response`; it goes out with the next `flush` or `drain`."""
+        self._connection.put_head(status, list(headers))
+
+    def put_data(self, data: bytes) -> None:
+        """See `send_data`."""
+        self._connection.put_data(data)
+
+    def put_end(self) -> None:
+        """See `end_response`."""
+        self._connection.put_end()
+
+    def flush(self) -> bool:
+        """Send what can be sent at once; say whether that was all.
+
+        Raises:
+            ClientLeftError: The client is gone.
+        """
+        return self._connection.flush()
+
+    async def drain(self) -> None:
+        """Send all there is; return when the client can take more.
+
+        Raises:
+            ClientLeftError: It does not, for too long, or it is gone.
+        """
+        await self._connection.drain()
+
+    # For a simulator of broken servers.
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes as they are, past all framing. The connection is of no use after that."""
+        self._connection.put_raw(data)
+        await self._connection.drain()
+
+    def abort(self, *, reset: bool = False) -> None:
+        """Close the connection here and now."""
+        self._connection.abort(reset=reset)
+
+
+Handler = Callable[[HTTPRequest], Awaitable[None]]
+ErrorHook = Callable[[BaseException], None]
+
+
+def encode_http_error(message: str, code: str, type_: str = "invalid_request_error") -> bytes:
+    """An error of HTTP's, in the shape that OpenAI gives errors."""
+    error = {"message": message, "type": type_, "param": None, "code": code}
+    return json.dumps({"error": error}).encode()

@@ -1,0 +1,1 @@
+"""The server by itself, on trio: `grokproto serve`, in one process or more."""

@@ -1,0 +1,1 @@
+"""Calls to the far ends, by httpcore: in tasks and in threads."""
