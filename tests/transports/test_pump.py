@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import socket
 import types
 from collections.abc import Callable
@@ -176,6 +177,49 @@ def test_tasks_have_their_turn_beside_sockets_that_never_rest(kind: type[Pump | 
             await trio.lowlevel.checkpoint()
         pair.close()
         pair.there.close()
+
+    pump = kind()
+    run_with(pump, check)
+
+
+@pytest.mark.parametrize("busy", [1, 16, 200])
+def test_sockets_that_never_rest_let_others_have_their_turn(
+    kind: type[Pump | TaskPump], busy: int
+) -> None:
+    """What comes for a quiet one waits for two rounds of the busy ones at most, by their calls."""
+
+    async def check() -> None:
+        pairs = [Pair(pump) for _ in range(busy)]
+        quiet = Pair(pump)
+        calls: collections.Counter[int] = collections.Counter()
+        waited: list[int] = []
+        sent_at = 0
+
+        def read(number: int) -> None:
+            nonlocal sent_at
+            calls[number] += 1  # and leave it there, so that there is always something
+            if sent_at == 0:
+                sent_at = calls.total()
+                quiet.there.send(b"x")
+
+        def read_quiet() -> None:
+            nonlocal sent_at
+            quiet.read()
+            if sent_at:
+                waited.append(calls.total() - sent_at)
+                sent_at = 0
+
+        for number, pair in enumerate(pairs):
+            pair.there.send(b"x")
+            pump.watch(pair.here, lambda number=number: read(number))  # type: ignore[misc]
+        pump.watch(quiet.here, read_quiet)
+        while len(waited) < 50:
+            await trio.lowlevel.checkpoint()
+        assert max(waited) <= 2 * busy
+        assert len(calls) == busy
+        for pair in (*pairs, quiet):
+            pair.close()
+            pair.there.close()
 
     pump = kind()
     run_with(pump, check)
