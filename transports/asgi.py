@@ -26,13 +26,8 @@ from .logs import get_logger
 from .loops import Nursery, Scope
 from .loops.anyio_loop import ANYIO
 from .pictures.desk import PictureDesk
-from .server.http_request import (
-    BadBodyError,
-    BodyTooLargeError,
-    ClientLeftError,
-    RequestHeaders,
-    encode_http_error,
-)
+from .server.errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
+from .server.http_request import RequestHeaders
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

@@ -39,12 +39,8 @@ from .logs import get_logger
 from .loops import Mailbox, Scope
 from .loops.anyio_loop import ANYIO
 from .pool.scheduler import Scheduler
-from .server.http_request import (
-    BodyTooLargeError,
-    ClientLeftError,
-    RequestHeaders,
-    encode_http_error,
-)
+from .server.errors import BodyTooLargeError, ClientLeftError, encode_http_error
+from .server.http_request import RequestHeaders
 
 
 def build_transport(config: Config | None = None) -> Transport:

@@ -24,7 +24,8 @@ from .config import Config, load_config
 from .driving.answer_threads import ThreadedApp, ThreadedRequest
 from .pictures.desk import PictureDesk
 from .pool.scheduler import Scheduler
-from .server.http_request import BadBodyError, BodyTooLargeError, ClientLeftError, RequestHeaders
+from .server.errors import BadBodyError, BodyTooLargeError, ClientLeftError
+from .server.http_request import RequestHeaders
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]

@@ -22,13 +22,9 @@ from grokproto.errors import InvalidRequestError
 from tests.playbook import make_exchange
 from tests.proto.reading import read
 from tests.strategies import cut, single_bytes
-from transports.server.connection import (
-    BadBodyError,
-    BodyTooLargeError,
-    ConnectionLimits,
-    Connections,
-    HTTPRequest,
-)
+from transports.server.connections import Connections
+from transports.server.errors import BadBodyError, BodyTooLargeError
+from transports.server.http_request import ConnectionLimits, HTTPRequest
 
 KNOBS = 4
 """Bytes in front of the input proper."""

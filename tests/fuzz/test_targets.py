@@ -12,7 +12,7 @@ from tests.fuzz import targets
 from tests.fuzz.__main__ import CORPUS, NAMES
 from tests.fuzz.seeds import build_seeds, write
 from tests.fuzz.targets import KNOBS, TARGETS, Knobs
-from transports.server.connection import HTTPRequest
+from transports.server.http_request import HTTPRequest
 
 
 @pytest.mark.parametrize("name", NAMES)

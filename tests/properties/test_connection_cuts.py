@@ -13,13 +13,9 @@ from hypothesis import strategies as st
 
 from tests.strategies import cuts
 from transports.loops.sockets import Transport
-from transports.server.connection import (
-    BadBodyError,
-    BodyTooLargeError,
-    ConnectionLimits,
-    Connections,
-    HTTPRequest,
-)
+from transports.server.connections import Connections
+from transports.server.errors import BadBodyError, BodyTooLargeError
+from transports.server.http_request import ConnectionLimits, HTTPRequest
 
 PATIENCE = 10.0
 LIMITS = ConnectionLimits(max_header_bytes=400)

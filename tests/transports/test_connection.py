@@ -11,14 +11,8 @@ import pytest
 import trio
 
 from tests.transports.served import RawClient, encode_request
-from transports.server.connection import (
-    BadBodyError,
-    BodyTooLargeError,
-    ClientLeftError,
-    ConnectionLimits,
-    Handler,
-    HTTPRequest,
-)
+from transports.server.errors import BadBodyError, BodyTooLargeError, ClientLeftError
+from transports.server.http_request import ConnectionLimits, Handler, HTTPRequest
 from transports.server.listening import Server
 
 PATIENCE = 10.0

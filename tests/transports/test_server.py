@@ -14,7 +14,7 @@ import trio
 
 from tests.transports.served import RawClient
 from transports.loops.sockets import Transport
-from transports.server.connection import ConnectionLimits, Handler, HTTPRequest
+from transports.server.http_request import ConnectionLimits, Handler, HTTPRequest
 from transports.server.listening import Listening, Server
 
 PATIENCE = 10.0

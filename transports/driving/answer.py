@@ -23,7 +23,8 @@ from ..loops import Loop, Scope
 from ..pictures.desk import PictureDesk
 from ..pool.orders import Answer, Order
 from ..pool.waiting import OwnCookie
-from ..server.http_request import BadBodyError, BodyTooLargeError, RequestHeaders
+from ..server.errors import BadBodyError, BodyTooLargeError
+from ..server.http_request import RequestHeaders
 from ..upstream.calls import Upstream
 from .drive import Credentials, Drive, Drives
 

@@ -33,12 +33,7 @@ from ..pictures.desk_threads import ThreadedPictureDesk
 from ..pool.orders import Order
 from ..pool.scheduler import Scheduler
 from ..pool.waiting_threads import ThreadedOwnCookie, ThreadedWaiting
-from ..server.http_request import (
-    BadBodyError,
-    BodyTooLargeError,
-    ClientLeftError,
-    encode_http_error,
-)
+from ..server.errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
 from ..upstream.calls_threads import ThreadedUpstream
 from .drive_threads import Steps, ThreadedDrive
 

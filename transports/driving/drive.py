@@ -13,7 +13,7 @@ from grokproto import commands as c
 from grokproto import events as e
 
 from ..loops import Loop, Scope
-from ..server.http_request import ClientLeftError
+from ..server.errors import ClientLeftError
 from ..upstream.body import DirectBody
 from ..upstream.calls import Upstream, UpstreamCall
 from .follow import Follower

@@ -14,7 +14,7 @@ from grokproto import commands as c
 from grokproto import events as e
 
 from ..loops import Bell, Loop, Scope
-from ..server.http_request import ClientLeftError
+from ..server.errors import ClientLeftError
 from ..upstream.body import DirectBody
 
 _COMPLETED = e.Completed()

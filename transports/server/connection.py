@@ -1,9 +1,8 @@
 """One connection of a client's: HTTP/1.1 by h11. The only file that knows h11.
 
-What a client sends is read as it comes, whatever its request is waiting for: that is how a client
-that leaves is noticed at once. A task takes requests out of what was read, one after the other, and
-lets the handler answer each. A client that ends its side has left, for whoever watches; what it
-sent before is answered all the same.
+What a client sends is read as it comes (`Inbox`), and a task takes requests out of that, one after
+the other (`connections`). A client that ends its side has left, for whoever watches; what it sent
+before is answered all the same.
 
 h11 decides everything about the protocol. Only the chunks of a streamed response are framed here,
 since framing a chunk is all that is left to do between the head and the end: h11 is given the head
@@ -22,33 +21,11 @@ import trio
 
 from ..loops import Scope
 from ..loops.sockets import Transport
+from .errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
 from .heads import HeadFinder, MalformedRequestError
-from .http_request import (
-    BadBodyError,
-    BodyTooLargeError,
-    ClientLeftError,
-    ConnectionLimits,
-    ErrorHook,
-    Handler,
-    Headers,
-    HTTPRequest,
-    RequestHeaders,
-    encode_http_error,
-)
+from .http_request import ConnectionLimits, HTTPRequest, RequestHeaders
+from .inbox import Inbox
 from .outbox import Outbox
-
-__all__ = [
-    "BadBodyError",
-    "BodyTooLargeError",
-    "ClientLeftError",
-    "ConnectionLimits",
-    "Connections",
-    "ErrorHook",
-    "HTTPRequest",
-    "Handler",
-    "Headers",
-    "encode_http_error",
-]
 
 _PIPELINE_BYTES = 64 * 1024
 """What is read ahead of a request's turn; then reading pauses."""
@@ -74,15 +51,9 @@ class Connection:
         self._transport = transport
         self._limits = limits
         self._h11 = self._start_cycle()
-        self._inbox = bytearray()
-        self._inbox_size = max(_PIPELINE_BYTES, limits.max_header_bytes)
-        self._eof = False
-        self._news = trio.lowlevel.ParkingLot()
-        """Where the task waits that wants to know of more in the inbox."""
-        self._reading = False
-        self._watching: Scope | None = None
+        self._inbox = Inbox(transport, max(_PIPELINE_BYTES, limits.max_header_bytes))
         self._aborted = False
-        self._outbox = Outbox(transport, limits.write_timeout, self._left)
+        self._outbox = Outbox(transport, limits.write_timeout, self._inbox.end)
         self.idle = True
         """No request has begun."""
         self.closing = False
@@ -110,52 +81,10 @@ class Connection:
 
     def read(self) -> None:
         """Read from now on, as long as there is room for it."""
-        if not (self._reading or self._eof):
-            self._reading = True
-            self._transport.watch(self._receive)
-
-    def _receive(self) -> None:
-        try:
-            data = self._transport.try_receive()
-        except OSError:
-            data = b""
-        if data:
-            self._inbox += data
-            self._news.unpark_all()
-            if len(self._inbox) >= self._inbox_size:
-                self._pause()
-        elif data is not None:
-            self._left()
-
-    def _pause(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._transport.unwatch()
-
-    def _left(self) -> None:
-        self._pause()
-        self._eof = True
-        self._news.unpark_all()
-        if self._watching is not None:
-            self._watching.cancel()
+        self._inbox.read()
 
     def watch(self, scope: Scope | None) -> None:
-        self._watching = scope
-        if self._eof and scope is not None:
-            scope.cancel()
-
-    async def _wait_for_news(self, deadline: float) -> bool:
-        """Wait for more in the inbox, or for the end; say whether there was any."""
-        with trio.move_on_at(deadline) as scope:
-            await self._news.park()
-        return not scope.cancelled_caught
-
-    def _take(self, size: int) -> bytes:
-        data = bytes(self._inbox[:size])
-        del self._inbox[:size]
-        if len(self._inbox) < self._inbox_size:
-            self.read()
-        return data
+        self._inbox.watch(scope)
 
     async def next_request(self) -> HTTPRequest | None:
         """The next request; None when there is none any more.
@@ -171,23 +100,24 @@ class Connection:
         self.idle = True
         deadline = trio.current_time() + self._limits.keepalive_timeout
         finder = HeadFinder(self._limits.max_header_bytes)
+        inbox = self._inbox
         may_be_empty = True
         while True:
-            if self._inbox and self.idle:
+            if inbox.data and self.idle:
                 self.idle = False
                 deadline = trio.current_time() + self._limits.header_timeout
-            if may_be_empty and self._inbox.startswith(b"\r\n"):
+            if may_be_empty and inbox.data.startswith(b"\r\n"):
                 may_be_empty = False  # some clients end a body with a line more than they announced
-                self._take(2)
-            size = finder.find(self._inbox)
+                inbox.take(2)
+            size = finder.find(inbox.data)
             if size:
-                return self._take(size)
-            if self._eof:
-                if self._inbox:
+                return inbox.take(size)
+            if inbox.eof:
+                if inbox.data:
                     raise MalformedRequestError("it ends in the middle of its head")
                 return b""
-            if not await self._wait_for_news(deadline):
-                if self._inbox:
+            if not await inbox.wait_until(deadline):
+                if inbox.data:
                     raise MalformedRequestError("its head did not come in time", 408)
                 return b""
 
@@ -242,7 +172,8 @@ class Connection:
 
     async def _feed(self) -> None:
         """Give h11 more of the body."""
-        if self._inbox:
+        inbox = self._inbox
+        if inbox.data:
             if self._fed:
                 await trio.lowlevel.checkpoint()  # a body that is here must not hold up others
         else:
@@ -251,11 +182,11 @@ class Connection:
                 self._outbox.put(self._h11.send(go_on) or b"")
                 await self._outbox.drain()
             deadline = trio.current_time() + self._limits.body_timeout
-            if not self._inbox and not self._eof and not await self._wait_for_news(deadline):
+            if not inbox.data and not inbox.eof and not await inbox.wait_until(deadline):
                 raise self._refuse_body("it did not come in time")
-            if not self._inbox:
+            if not inbox.data:
                 raise ClientLeftError
-        data = self._take(_FEED_BYTES)
+        data = inbox.take(_FEED_BYTES)
         self._fed = self._fed[-len(_END_OF_CHUNKS) :] + data
         self._h11.receive_data(data)
 
@@ -268,7 +199,7 @@ class Connection:
             body_end = self._fed[: len(self._fed) - len(rest)]
             if not body_end.endswith(_END_OF_CHUNKS):
                 raise self._refuse_body("lines must end with CR LF")
-        self._inbox[:0] = rest
+        self._inbox.put_back(rest)
 
     def _refuse_body(self, reason: str) -> BadBodyError:
         self.closing = True
@@ -357,7 +288,7 @@ class Connection:
 
     async def finish_request(self) -> bool:
         """Leave a request behind; say whether there may be another one."""
-        self._watching = None
+        self._inbox.watch(None)
         if self._h11.our_state not in (h11.DONE, h11.MUST_CLOSE):
             self._aborted = True  # the handler left the response open: nobody may take it for whole
         if self._outbox or self._outbox.closed:
@@ -386,23 +317,24 @@ class Connection:
         if self._aborted or self._outbox or self._outbox.closed:
             self.abort(reset=True)
             return
-        if not self._eof:
+        inbox = self._inbox
+        if not inbox.eof:
             self._transport.end()
             left = _DRAIN_BYTES
             is_read = self._is_bodiless or self._h11.their_state in (h11.DONE, h11.MUST_CLOSE)
-            seconds = _LINGER_SECONDS if is_read and not self._inbox else _DRAIN_SECONDS
+            seconds = _LINGER_SECONDS if is_read and not inbox.data else _DRAIN_SECONDS
             with trio.move_on_after(seconds):
-                while not self._eof and left > 0:
-                    left -= len(self._inbox)
-                    self._inbox.clear()
-                    self.read()
-                    await self._news.park()
+                while not inbox.eof and left > 0:
+                    left -= len(inbox.data)
+                    inbox.data.clear()
+                    inbox.read()
+                    await inbox.wait()
         self._transport.close()
 
     def abort(self, *, reset: bool = False) -> None:
         self._aborted = True
         self._outbox.closed = True
-        self._left()
+        self._inbox.end()
         self._transport.close(reset=reset)
 
 
@@ -422,81 +354,3 @@ def _encode_fields(lines: list[str]) -> bytes:
     if fields.count("\r") != len(lines) or fields.count("\n") != len(lines) or "\0" in fields:
         raise ValueError("a header holds what would end it")
     return fields.encode("latin-1")
-
-
-async def _serve_requests(connection: Connection, handler: Handler, on_error: ErrorHook) -> None:
-    while True:
-        try:
-            request = await connection.next_request()
-        except MalformedRequestError as exc:
-            await connection.refuse(exc)
-            return
-        if request is None:
-            return
-        try:
-            await handler(request)
-        except ClientLeftError:
-            return
-        except Exception as exc:  # whatever a handler does, the client gets an end it can read
-            on_error(exc)
-            if connection.head_sent:
-                connection.abort(reset=True)
-                return
-            message = "The server has made a mistake; its log says which."
-            body = encode_http_error(message, "internal_error", "server_error")
-            await connection.give_up(500, body)
-            return
-        if not await connection.finish_request():
-            return
-
-
-class Connections:
-    """The connections that are open, so that a server that stops can see them off."""
-
-    def __init__(self) -> None:
-        self._open: set[tuple[Connection, trio.CancelScope]] = set()
-        self._stopping = False
-        self._changed = trio.lowlevel.ParkingLot()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    async def wait_for_none(self) -> None:
-        """Wait until the last one is closed."""
-        while self._open:
-            await self._changed.park()
-
-    def stop(self) -> None:
-        """Close those that are idle; let the others finish what they are at."""
-        self._stopping = True
-        for connection, scope in list(self._open):
-            connection.closing = True
-            if connection.idle:
-                scope.cancel()
-
-    async def serve(
-        self,
-        transport: Transport,
-        handler: Handler,
-        limits: ConnectionLimits,
-        on_error: ErrorHook,
-    ) -> None:
-        """Serve one connection to its end. `transport` is closed afterwards."""
-        connection = Connection(transport, limits)
-        connection.closing = self._stopping
-        scope = trio.CancelScope()
-        entry = (connection, scope)
-        self._open.add(entry)
-        try:
-            connection.read()
-            with scope:
-                await _serve_requests(connection, handler, on_error)
-                await connection.close()
-        except ClientLeftError:
-            pass  # it left while it was told what is wrong
-        except Exception as exc:  # a mistake of ours costs this connection, and no other
-            on_error(exc)
-        finally:
-            self._open.discard(entry)
-            self._changed.unpark_all()
-            transport.close()

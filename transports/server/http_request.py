@@ -1,32 +1,20 @@
-"""Requests as handlers get them, the errors they meet, and what a client may cost."""
+"""Requests as handlers get them, and what a client may cost."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
 
 from ..loops import Scope
+from .errors import BodyTooLargeError
 from .heads import split_target
 
 if TYPE_CHECKING:
     from .connection import Connection
 
 Headers = Iterable[tuple[str, str]]
-
-
-class ClientLeftError(Exception):
-    """The client is gone, or does not take what it is sent."""
-
-
-class BadBodyError(Exception):
-    """The body of a request is broken; the text says how."""
-
-
-class BodyTooLargeError(Exception):
-    """The body of a request is longer than its handler takes."""
 
 
 @attrs.frozen
@@ -182,9 +170,3 @@ class HTTPRequest:
 
 Handler = Callable[[HTTPRequest], Awaitable[None]]
 ErrorHook = Callable[[BaseException], None]
-
-
-def encode_http_error(message: str, code: str, type_: str = "invalid_request_error") -> bytes:
-    """An error of HTTP's, in the shape that OpenAI gives errors."""
-    error = {"message": message, "type": type_, "param": None, "code": code}
-    return json.dumps({"error": error}).encode()

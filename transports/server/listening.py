@@ -11,13 +11,9 @@ import attrs
 import trio
 
 from ..loops.sockets import Transport
-from .connection import (
-    ConnectionLimits,
-    Connections,
-    ErrorHook,
-    Handler,
-    encode_http_error,
-)
+from .connections import Connections
+from .errors import encode_http_error
+from .http_request import ConnectionLimits, ErrorHook, Handler
 
 _BACKLOG = 2048
 _BAD_LISTENERS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import trio
 
 from ..loops.sockets import Transport
-from .http_request import ClientLeftError
+from .errors import ClientLeftError
 
 _DRAINS_AT_A_TURN = 64
 """Drains that need not wait before other tasks get a turn all the same."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..server.connection import HTTPRequest
+from ..server.http_request import HTTPRequest
 from .faults import WholeAnswer
 from .refusals import JSON_HEADERS
 

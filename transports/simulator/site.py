@@ -14,7 +14,8 @@ import attrs
 import msgspec
 import trio
 
-from ..server.connection import ClientLeftError, HTTPRequest
+from ..server.errors import ClientLeftError
+from ..server.http_request import HTTPRequest
 from .accounts import Account, Accounts, name_quota
 from .faults import CONVERSATIONS, Fault, FaultKind, FaultScript, WholeAnswer
 from .frames import AnswerBuilder, Style, preview_path

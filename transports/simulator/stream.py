@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import attrs
 import trio
 
-from ..server.connection import HTTPRequest
+from ..server.http_request import HTTPRequest
 from .coding import build_compressor
 from .damage import ENDLESS, HALVED, Encode, damage
 from .faults import FaultKind

@@ -15,7 +15,7 @@ from ..driving.drive import Drives
 from ..logs import get_logger
 from ..loops.trio_loop import TRIO
 from ..pictures.desk import PictureDesk
-from ..server.connection import ConnectionLimits
+from ..server.http_request import ConnectionLimits
 from ..server.listening import Listening, Server
 from ..upstream.calls import Upstream
 

@@ -1,0 +1,90 @@
+"""What a client has sent and nobody has taken yet: read as it comes, as long as there is room.
+
+So it is known at once when a client leaves, whatever its request is waiting for.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from ..loops import Scope
+from ..loops.sockets import Transport
+
+
+class Inbox:
+    """The way in of one connection.
+
+    Args:
+        transport: The connection.
+        size: Bytes that are read ahead; then reading pauses.
+    """
+
+    def __init__(self, transport: Transport, size: int) -> None:
+        self._transport = transport
+        self._size = size
+        self._news = trio.lowlevel.ParkingLot()
+        self._reading = False
+        self._watching: Scope | None = None
+        self.data = bytearray()
+        self.eof = False
+        """No more will come."""
+
+    def read(self) -> None:
+        """Read from now on, as long as there is room for it."""
+        if not (self._reading or self.eof):
+            self._reading = True
+            self._transport.watch(self._receive)
+
+    def _receive(self) -> None:
+        try:
+            data = self._transport.try_receive()
+        except OSError:
+            data = b""
+        if data:
+            self.data += data
+            self._news.unpark_all()
+            if len(self.data) >= self._size:
+                self._pause()
+        elif data is not None:
+            self.end()
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.unwatch()
+
+    def end(self) -> None:
+        """The client has left: read no more, and tell whoever watches."""
+        self._pause()
+        self.eof = True
+        self._news.unpark_all()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def watch(self, scope: Scope | None) -> None:
+        """Cancel a scope at the end; at once if that was before. None is for nobody any more."""
+        self._watching = scope
+        if self.eof and scope is not None:
+            scope.cancel()
+
+    def take(self, size: int) -> bytes:
+        """The first bytes, so many if there are."""
+        data = bytes(self.data[:size])
+        del self.data[:size]
+        if len(self.data) < self._size:
+            self.read()
+        return data
+
+    def put_back(self, data: bytes) -> None:
+        """What was taken and belongs to what comes next."""
+        self.data[:0] = data
+
+    async def wait(self) -> None:
+        """Wait for more, or for the end."""
+        await self._news.park()
+
+    async def wait_until(self, deadline: float) -> bool:
+        """The same, but not for ever; say whether there was any."""
+        with trio.move_on_at(deadline) as scope:
+            await self._news.park()
+        return not scope.cancelled_caught
