@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
+import anyio
 import openai
 import pydantic
 import pytest
@@ -299,31 +301,44 @@ def test_error_in_mid_stream(client: openai.OpenAI, stand: Stand, fault: FaultKi
 # Its own retries
 
 
-class RecordedSleep:
-    """The time, for the SDK; its pauses are written down, and over at once."""
+class Pauses:
+    """The pauses of the SDK: written down, and over at once."""
 
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
-        self.pauses: list[float] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
+        self.seconds: list[float] = []
 
     def sleep(self, seconds: float) -> None:
-        """The SDK waits."""
-        self.pauses.append(seconds)
+        """As `time` has it."""
+        self.seconds.append(seconds)
         self._stand.clock.late += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        """As `anyio` has it."""
+        self.sleep(seconds)
+
+
+class Instead:
+    """A module in which one name is another."""
+
+    def __init__(self, module: ModuleType, **names: Any) -> None:
+        self._module = module
+        vars(self).update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
 
 
 @pytest.fixture
-def sleep(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> RecordedSleep:
-    """The SDK's clock."""
-    clock = RecordedSleep(stand)
-    monkeypatch.setattr("openai._base_client.time", clock)
-    return clock
+def pauses(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Pauses:
+    """The SDK's clocks."""
+    pauses = Pauses(stand)
+    monkeypatch.setattr("openai._base_client.time", Instead(time, sleep=pauses.sleep))
+    monkeypatch.setattr("openai._base_client.anyio", Instead(anyio, sleep=pauses.sleep_async))
+    return pauses
 
 
-def retry(stand: Stand, **options: Any) -> int:
+def retry_sync(stand: Stand, **options: Any) -> int:
     """Ask with the SDK's own retries; give how many it took."""
     with openai.OpenAI(base_url=stand.base_url, api_key=KEY, **options) as client:
         raw = client.chat.completions.with_raw_response.create(model="grok-3", messages=ASK)
@@ -331,37 +346,60 @@ def retry(stand: Stand, **options: Any) -> int:
         return raw.retries_taken
 
 
-def test_it_tries_again_after_a_passing_fault(stand: Stand, sleep: RecordedSleep) -> None:
+def retry_async(stand: Stand, **options: Any) -> int:
+    """The same, of the other client."""
+
+    async def ask() -> int:
+        async with openai.AsyncOpenAI(base_url=stand.base_url, api_key=KEY, **options) as client:
+            raw = await client.chat.completions.with_raw_response.create(
+                model="grok-3", messages=ASK
+            )
+            assert raw.parse().choices[0].finish_reason == "stop"
+            return raw.retries_taken
+
+    return asyncio.run(ask())
+
+
+Retry = Callable[..., int]
+
+
+@pytest.fixture(params=[retry_sync, retry_async], ids=["sync", "async"])
+def retry(request: pytest.FixtureRequest) -> Retry:
+    """Either of them."""
+    return request.param  # type: ignore[no-any-return]
+
+
+def test_it_tries_again_after_a_passing_fault(stand: Stand, pauses: Pauses, retry: Retry) -> None:
     stand.order(FaultKind.SERVER_ERROR, times=2)  # as many as the server itself tries
     assert retry(stand) == 1
-    assert len(sleep.pauses) == 1
+    assert len(pauses.seconds) == 1
     assert stand.calls[CHAT] == 3
 
 
-def test_it_waits_as_long_as_the_server_says(stand: Stand, sleep: RecordedSleep) -> None:
+def test_it_waits_as_long_as_the_server_says(stand: Stand, pauses: Pauses, retry: Retry) -> None:
     limit = b'{"error":{"code":8,"message":"Too many requests","details":[]}}'
     stand.order_answer(429, {"retry-after": "30"}, limit, times=2)
     assert retry(stand) == 1
-    assert len(sleep.pauses) == 1
-    assert 29 <= sleep.pauses[0] <= 30
+    assert len(pauses.seconds) == 1
+    assert 29 <= pauses.seconds[0] <= 30
     assert stand.calls[CHAT] == 3
 
 
-def test_it_does_not_try_again_in_vain(stand: Stand, sleep: RecordedSleep) -> None:
+def test_it_does_not_try_again_in_vain(stand: Stand, pauses: Pauses, retry: Retry) -> None:
     stand.order(FaultKind.BLOCK_PAGE, times=None)
     with pytest.raises(openai.InternalServerError):
         retry(stand)
     stand.order(FaultKind.LIMIT, times=None)
     with pytest.raises(openai.InternalServerError):
         retry(stand, max_retries=5)
-    assert sleep.pauses == []
+    assert pauses.seconds == []
     assert stand.calls[CHAT] == 2
 
 
-def test_it_does_not_wait_for_hours(stand: Stand, sleep: RecordedSleep) -> None:
+def test_it_does_not_wait_for_hours(stand: Stand, pauses: Pauses, retry: Retry) -> None:
     stand.order(FaultKind.LIMIT, times=None)
     with pytest.raises(openai.RateLimitError) as caught:
         retry(stand)
-    assert sleep.pauses == []
+    assert pauses.seconds == []
     assert int(caught.value.response.headers["retry-after"]) > 60
     assert stand.calls[CHAT] == 2
