@@ -5,7 +5,7 @@ a line of its own, so that one with nothing to give holds up no other; an accoun
 several groups goes to whoever came first in any of them. Whatever a grant or a release has changed
 is written down before anything else happens, so a call is on record before Grok sees it.
 
-The waiting itself is for those whose time it is: `waiting` has it for tasks, `threaded` for
+The waiting itself is for those whose time it is: `waiting` has it for tasks, `waiting_threads` for
 threads. Nothing here is for two threads at once; those take turns.
 """
 
