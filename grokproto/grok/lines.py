@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from ..answer import Run
 from .runs import Mould
@@ -128,32 +129,40 @@ class ObjectScanner:
         return objects
 
 
+class Taker(Protocol):
+    """Takes what is found in a stream."""
+
+    mould: Mould | None
+    """What the lines of a run look like, if one is to be expected."""
+
+    def take(self, data: bytes) -> bool:
+        """Take bytes that may be one JSON object; say whether they were."""
+        ...
+
+    def take_damaged(self, data: bytes) -> bool:
+        """Take an object that `take` has declined, whose braces match all the same; say whether
+        anything could be made of it."""
+        ...
+
+    def take_run(self, run: Run, mould: Mould) -> None:
+        """Take a run of tokens, which was cut out by a mould."""
+        ...
+
+
 class LineReader:
-    """Takes the bytes of a stream and offers each object in them to a decoder.
+    """Takes the bytes of a stream and offers each object in them to somebody.
 
     Args:
-        take: Called with bytes that may be one JSON object; says whether they were.
-        take_damaged: Called with an object that `take` has declined, whose braces match all
-            the same; says whether anything could be made of it.
-        take_run: Called with each run of tokens and its mould. Whoever knows what lines of tokens
-            look like sets `mould`.
+        taker: To whom. It must not refer to this in turn: what a broken-off answer has left here
+            may be large, and is to go with the last reference to it.
         max_line_bytes: The most that may stand between two objects, or two line feeds.
     """
 
-    def __init__(
-        self,
-        take: Callable[[bytes], bool],
-        take_damaged: Callable[[bytes], bool],
-        take_run: Callable[[Run, Mould], None],
-        max_line_bytes: int,
-    ) -> None:
-        self._take = take
-        self._take_damaged = take_damaged
-        self._take_run = take_run
+    def __init__(self, taker: Taker, max_line_bytes: int) -> None:
+        self._taker = taker
+        self._take = taker.take
         self._max_line_bytes = max_line_bytes
         self._window = min(_WINDOW, max_line_bytes)
-        self.mould: Mould | None = None
-        """What the lines of a run look like, if one is to be expected."""
         self._pieces: list[bytes] = []
         self._size = 0
         self._scanner: ObjectScanner | None = None
@@ -223,13 +232,13 @@ class LineReader:
 
     def _read_window(self, lines: bytes) -> None:
         """A few whole lines, none too long: runs as runs, and the others one by one."""
-        mould = self.mould
+        mould = self._taker.mould
         if mould is None:
             pieces: Sequence[Run | bytes] = (lines,)
         else:
             pieces = mould.cut(lines)
             if len(pieces) == 1 and not isinstance(pieces[0], bytes):
-                self._take_run(pieces[0], mould)
+                self._taker.take_run(pieces[0], mould)
                 return
         waiting = deque((piece, mould) for piece in pieces)
         while waiting:
@@ -237,21 +246,21 @@ class LineReader:
             if isinstance(piece, bytes):
                 rest = self._read_each(piece)
                 if rest:
-                    mould = self.mould
+                    mould = self._taker.mould
                     cut = (rest,) if mould is None else mould.cut(rest)
                     waiting.extendleft((piece, mould) for piece in reversed(cut))
             else:
                 assert mould is not None
-                self._take_run(piece, mould)
+                self._taker.take_run(piece, mould)
 
     def _read_each(self, lines: bytes) -> bytes:
         """Whole lines, one by one; give back the rest as soon as there is a new mould for it."""
-        mould = self.mould
+        mould = self._taker.mould
         each = lines.split(b"\n")
         for index, line in enumerate(each):
             if line:
                 self._read_line(line)
-                if self.mould is not mould:
+                if self._taker.mould is not mould:
                     return b"\n".join(each[index + 1 :])
         return b""
 
@@ -291,7 +300,7 @@ class LineReader:
 
     def _feed(self, scanner: ObjectScanner, data: bytes) -> None:
         for found in scanner.receive_data(data):
-            if not self._take(found) and not self._take_damaged(found):
+            if not self._take(found) and not self._taker.take_damaged(found):
                 self.skipped += 1
         self.overflow = scanner.overflow
 

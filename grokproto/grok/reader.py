@@ -10,34 +10,18 @@ It has one input and no sequence that a caller would have to remember. The event
 how the bytes were cut. The last event is always `Ended` or `Failed`; it never raises for anything
 that Grok sends.
 
-How frames are read (docs/wire.md 4):
-
-- A token is dropped when its tag says that it belongs to a tool. It is reasoning when Grok says so
-  (`isThinking`), when its tag is `header` or `summary`, or when it belongs to a step and is not
-  tagged `final`. Every other token is answer text, whatever its tag.
-- A heading of the thinking (tag `header`) gets a line of its own.
-- The final message repeats the whole answer. It is the answer where no token was, and it repairs a
-  lost tail; where it differs otherwise, the streamed text stands.
-- Where Grok tries two answers side by side, the second one is not there.
-- Unknown payloads are counted and passed over.
+Bytes become lines (`lines`), lines frames (`frames`), and frames answer events (`frame_reader`).
 """
 
 from __future__ import annotations
 
 import enum
-from collections import deque
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from .. import answer
 from ..failures import Failure, FailureKind
-from .drift import Drift
-from .frames import Frame, ResponseFrame, decode_damaged_frame, decode_frame, decode_payload
+from .frame_reader import FrameReader
 from .lines import LineReader
-from .markup import MarkupStripper
-from .pictures import Found, PictureSorter
-from .refusals import read_error, read_stream_error
-from .runs import Mould, build_mould
-from .search import list_pages, list_posts, read_card, read_pages
 
 
 class _Need(enum.Enum):
@@ -54,17 +38,6 @@ NeedData: TypeAlias = Literal[_Need.NEED_DATA]
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """Pictures in base64 make lines of several MB; clients of Grok allow 8 to 16 [client code]."""
-MAX_RESULTS = 2000
-"""Search results reported for one answer."""
-MAX_REPAIR = 256 * 1024
-"""Characters of streamed text that are kept to compare with the final message."""
-_MAX_MOULDED = 4096
-"""Bytes of a line of which a mould is worth making: those that follow it are about as long."""
-_MAX_ANSWERS = 16
-"""Ids of further answers that are kept; there has never been more than one."""
-
-_TOOL_TAGS = frozenset({"tool_usage_card", "raw_function_result"})
-_STEP_TAGS = frozenset({"header", "summary"})
 
 
 class AnswerReader:
@@ -76,43 +49,24 @@ class AnswerReader:
 
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_line_bytes = max_line_bytes
-        self._lines = LineReader(self._take, self._take_damaged, self._take_run, max_line_bytes)
-        self._events: deque[answer.AnswerEvent | answer.Run] = deque()
-        self._misfits = 0
-        """Lines of tokens in a row that were not of the mould."""
-        self._answer_markup = MarkupStripper()
-        self._reasoning_markup = MarkupStripper()
-        self._raw: list[str] | None = []
-        """The answer's tokens as they came; None once they are too many to keep."""
-        self._raw_length = 0
-        self._other_answers: set[str] = set()
-        self._urls: set[str] = set()
-        self._citations: set[answer.Citation] = set()
-        self._pictures = PictureSorter()
-        self._line_ended = True
-        """The thinking so far ends with a line feed, or has not begun."""
-        self._anything = False
-        """Text or a picture was given out."""
-        self._over = False
-        """`Ended` or `Failed` was given out, or the body is over."""
-        self._end_mark = False
-        self._drift = Drift()
+        self._frames = FrameReader()
+        self._lines = LineReader(self._frames, max_line_bytes)
 
     @property
     def unknown_kinds(self) -> dict[str, int]:
         """How often each name came that nobody here knows. A drift of Grok's API shows here
         first."""
-        return self._drift.counts
+        return self._frames.drift.counts
 
     @property
     def unknown(self) -> tuple[answer.Unknown, ...]:
         """The same, with what each looks like."""
-        return self._drift.seen
+        return self._frames.drift.seen
 
     @property
     def end_seen(self) -> bool:
         """Whether Grok has said that the answer is complete, though more lines may follow."""
-        return self._end_mark or self._lines.done
+        return self._frames.end_mark or self._lines.done
 
     @property
     def skipped(self) -> int:
@@ -121,12 +75,12 @@ class AnswerReader:
 
     def receive_data(self, data: bytes) -> None:
         """Take a piece of the body, cut anywhere. Then ask `next_event` until `NEED_DATA`."""
-        if self._over:
+        if self._frames.over:
             return
         self._lines.receive_data(data)
-        if self._lines.overflow and not self._over:
+        if self._lines.overflow and not self._frames.over:
             megabytes = self._max_line_bytes / 1024 / 1024
-            self._fail(
+            self._frames.fail(
                 Failure(
                     FailureKind.UPSTREAM,
                     f"Grok sent a line of more than {megabytes:g} MiB, which is no answer; "
@@ -141,12 +95,12 @@ class AnswerReader:
             framed: The HTTP framing says that the body is complete; False where the far end
                 merely closed the connection.
         """
-        if self._over:
+        if self._frames.over:
             return
         inside = self._lines.receive_eof()
         if not self.end_seen and (inside or not framed):
             where = "in the middle of a line" if inside else "without its end mark"
-            self._fail(
+            self._frames.fail(
                 Failure(
                     FailureKind.TRUNCATED,
                     f"Grok's answer broke off {where}; what came so far is not all of it, "
@@ -154,14 +108,14 @@ class AnswerReader:
                 )
             )
             return
-        self._flush()
-        self._over = True
-        if self._anything:
-            self._events.append(answer.Ended())
-        elif self._pictures.any_moderated:
-            self._events.append(answer.Ended(answer.EndReason.MODERATED))
+        self._frames.flush()
+        self._frames.over = True
+        if self._frames.anything:
+            self._frames.events.append(answer.Ended())
+        elif self._frames.pictures.any_moderated:
+            self._frames.events.append(answer.Ended(answer.EndReason.MODERATED))
         else:
-            self._events.append(
+            self._frames.events.append(
                 answer.Failed(
                     Failure(
                         FailureKind.EMPTY, "Grok ended its answer without a word of it; try again."
@@ -171,241 +125,14 @@ class AnswerReader:
 
     def next_event(self) -> answer.AnswerEvent | NeedData:
         """The next event, or `NEED_DATA`. After `Ended` or `Failed` there is never another."""
-        if not self._events:
+        if not self._frames.events:
             return NEED_DATA
         event = self.next_run()
         if isinstance(event, answer.Run):
-            self._events.extendleft(reversed(event.events()))
+            self._frames.events.extendleft(reversed(event.events()))
             return self.next_event()
         return event
 
     def next_run(self) -> answer.AnswerEvent | answer.Run | NeedData:
         """As `next_event`, with one `Run` for tokens that came together; much cheaper."""
-        return self._events.popleft() if self._events else NEED_DATA
-
-    # Runs of tokens
-
-    def _take_run(self, run: answer.Run, mould: Mould) -> None:
-        if self._over or self._is_other(mould.identity):
-            return
-        self._misfits = 0
-        markup = self._reasoning_markup if run.thinking else self._answer_markup
-        if not markup.passes:
-            for token in run.events():
-                if run.thinking:
-                    self._give_reasoning(token.text, is_heading=False)
-                else:
-                    self._keep_raw(token.text)
-                    self._give_text(self._answer_markup.receive(token.text))
-            return
-        if run.thinking:
-            self._line_ended = run.text.endswith("\n")
-        else:
-            self._keep_raw(run.text)
-            self._anything = True
-        self._events.append(run)
-
-    def _fit(self, line: bytes, frame: Frame, *, thinking: bool) -> None:
-        """Take note of the line of a token; those to come may be like it."""
-        self._misfits += 1
-        if len(line) <= _MAX_MOULDED and (self._lines.mould is None or self._misfits > 1):
-            self._lines.mould = build_mould(line, frame, thinking=thinking)
-            self._drift.glance(line)
-
-    # Frames
-
-    def _take(self, data: bytes) -> bool:
-        frame = decode_frame(data)
-        if frame is None:
-            return False
-        if not self._over:
-            self._read_frame(frame, data)
-        return True
-
-    def _take_damaged(self, data: bytes) -> bool:
-        frame = decode_damaged_frame(data)
-        if frame is None:
-            return False
-        if not self._over:
-            self._read_frame(frame, data)
-        return True
-
-    def _read_frame(self, frame: Frame, data: bytes) -> None:
-        if frame.error is not None:
-            self._fail(read_error(frame.error))
-            return
-        result = frame.result
-        if result is None:
-            if frame.code is not None and frame.message is not None:
-                self._fail(read_error({"code": frame.code, "message": frame.message}))
-                return
-            result = frame
-        response = result.response or result
-        if self._belongs_elsewhere(response):
-            return
-        token = response.token
-        if type(token) is str:
-            thinking = self._read_token(token, response) if token else None
-            if not self._read_payloads(response) and thinking is not None:
-                if response.is_soft_stop is not True and response.error is None:
-                    self._fit(data, frame, thinking=thinking)
-        elif self._read_payloads(response):
-            self._drift.glance(data)
-        else:
-            self._drift.look(data)
-        if response.is_soft_stop is True:
-            self._end_mark = True
-        if response.error is not None:
-            failure = read_stream_error(response.error)
-            if failure is not None:
-                self._fail(failure)
-
-    def _belongs_elsewhere(self, response: ResponseFrame) -> bool:
-        """Whether this is a frame of a second answer beside ours."""
-        identity = response.response_id
-        index = response.side_by_side_index
-        if isinstance(index, int) and index >= 1:
-            if isinstance(identity, str) and len(self._other_answers) < _MAX_ANSWERS:
-                self._other_answers.add(identity)
-            return True
-        return self._is_other(identity)
-
-    def _is_other(self, identity: Any) -> bool:
-        return isinstance(identity, str) and identity in self._other_answers
-
-    def _read_token(self, token: str, response: ResponseFrame) -> bool | None:
-        """Read a token; say whether others like it are thinking, and None where that depends."""
-        tag = response.message_tag
-        if isinstance(tag, str) and tag in _TOOL_TAGS:
-            return None
-        if (
-            response.is_thinking is True
-            or (isinstance(tag, str) and tag in _STEP_TAGS)
-            or (response.message_step_id is not None and tag != "final")
-        ):
-            self._give_reasoning(token, is_heading=tag == "header")
-            return None if tag == "header" else True
-        self._keep_raw(token)
-        self._give_text(self._answer_markup.receive(token))
-        return False
-
-    def _give_reasoning(self, token: str, *, is_heading: bool) -> None:
-        text = self._reasoning_markup.receive(token)
-        if text:
-            self._events.append(answer.Reasoning(self._part(text, is_heading)))
-
-    def _part(self, text: str, is_heading: bool) -> str:
-        """Put a heading of the thinking on a line of its own; Grok leaves that to its page."""
-        if is_heading:
-            text = text if text.endswith("\n") else text + "\n"
-            text = text if self._line_ended else "\n" + text
-        self._line_ended = text.endswith("\n")
-        return text
-
-    def _give_text(self, text: str) -> None:
-        start = 0
-        for place, card in self._answer_markup.marks:
-            if place > start:
-                self._events.append(answer.Text(text[start:place]))
-                start = place
-            self._events.append(answer.Cited(card))
-        if start:
-            text = text[start:]
-        if text:
-            self._events.append(answer.Text(text))
-        if text or start:
-            self._anything = True
-
-    def _keep_raw(self, token: str) -> None:
-        self._raw_length += len(token)
-        if self._raw is not None:
-            if self._raw_length <= MAX_REPAIR:
-                self._raw.append(token)
-            else:
-                self._raw = None
-
-    def _read_payloads(self, response: ResponseFrame) -> bool:
-        """Read what a frame carries beside a token; say whether it carried anything known."""
-        known = False
-        if response.web_search_results:
-            known = True
-            self._report(answer.SearchSource.WEB, read_pages(response.web_search_results))
-        if response.x_search_results:
-            known = True
-            posts = list_posts(decode_payload(response.x_search_results))
-            self._report(answer.SearchSource.X, posts)
-        if response.card_attachment:
-            known = True
-            attachment = decode_payload(response.card_attachment)
-            if isinstance(attachment, dict):
-                self._read_card(attachment.get("jsonData"))
-        if response.cached_image_generation_response:
-            known = True
-            cached = decode_payload(response.cached_image_generation_response)
-            self._show(self._pictures.read_cached(cached))
-        if response.streaming_image_generation_response:
-            known = True
-            progress = response.streaming_image_generation_response
-            self._show(self._pictures.read_progress(progress))
-        if response.model_response:
-            known = True
-            message = decode_payload(response.model_response)
-            if isinstance(message, dict):
-                self._read_final_message(message)
-        return known
-
-    def _read_final_message(self, message: dict[str, Any]) -> None:
-        if self._is_other(message.get("responseId")):
-            return
-        self._end_mark = True
-        self._report(answer.SearchSource.WEB, list_pages(message.get("webSearchResults")))
-        text = message.get("message")
-        if isinstance(text, str) and self._raw is not None:
-            raw = "".join(self._raw)
-            if len(text) > len(raw) and text.startswith(raw):
-                tail = text[len(raw) :]
-                self._keep_raw(tail)
-                self._give_text(self._answer_markup.receive(tail))
-        cards = message.get("cardAttachmentsJson")
-        for card in cards if isinstance(cards, list) else ():
-            self._read_card(card)
-        self._show(self._pictures.read_urls(message.get("generatedImageUrls")))
-
-    def _read_card(self, json_data: Any) -> None:
-        card = read_card(json_data)
-        self._show(self._pictures.read_card(card))
-        if card.get("cardType") != "citation_card":
-            return
-        url, identity = card.get("url"), card.get("id")
-        if isinstance(url, str) and url:
-            citation = answer.Citation(url, identity if isinstance(identity, str) else "")
-            if citation not in self._citations and len(self._citations) < MAX_RESULTS:
-                self._citations.add(citation)
-                self._events.append(citation)
-
-    def _show(self, pictures: list[Found]) -> None:
-        for picture in pictures:
-            self._anything = self._anything or type(picture) is answer.Image
-            self._events.append(picture)
-
-    def _report(self, source: answer.SearchSource, results: list[answer.SearchResult]) -> None:
-        fresh: list[answer.SearchResult] = []
-        for result in results:
-            if result.url not in self._urls and len(self._urls) < MAX_RESULTS:
-                self._urls.add(result.url)
-                fresh.append(result)
-        if fresh:
-            self._events.append(answer.SearchResults(source, tuple(fresh)))
-
-    # Endings
-
-    def _flush(self) -> None:
-        held = self._reasoning_markup.flush()
-        if held:
-            self._events.append(answer.Reasoning(held))
-        self._give_text(self._answer_markup.flush())
-
-    def _fail(self, failure: Failure) -> None:
-        self._flush()
-        self._over = True
-        self._events.append(answer.Failed(failure))
+        return self._frames.events.popleft() if self._frames.events else NEED_DATA

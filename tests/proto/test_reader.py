@@ -8,7 +8,7 @@ import pytest
 
 from grokproto import answer
 from grokproto.failures import FailureKind
-from grokproto.grok import reader as reader_module
+from grokproto.grok import frame_reader
 from grokproto.grok.drift import MAX_UNKNOWN
 from grokproto.grok.reader import NEED_DATA, AnswerReader
 from tests.fixtures import build
@@ -199,7 +199,7 @@ def test_deep_nesting_is_passed_over() -> None:
 def test_results_are_bounded() -> None:
     many = [build.page(f"https://example.com/{n}", "") for n in range(3000)]
     events = read([build.lines(build.pages(*many), build.token("x"))])
-    assert len(describe(events)["search_results"]) == reader_module.MAX_RESULTS  # type: ignore[arg-type]
+    assert len(describe(events)["search_results"]) == frame_reader.MAX_RESULTS  # type: ignore[arg-type]
 
 
 def test_marks_of_citations_stand_where_grok_cites() -> None:
@@ -244,7 +244,7 @@ def test_long_tags_are_read_only_so_far() -> None:
 def test_citations_are_bounded() -> None:
     cards = [build.card(cardType="citation_card", url=f"https://e.com/{n}") for n in range(2100)]
     events = read([build.lines(*cards, build.token("x"))])
-    assert len(describe(events)["citations"]) == reader_module.MAX_RESULTS  # type: ignore[arg-type]
+    assert len(describe(events)["citations"]) == frame_reader.MAX_RESULTS  # type: ignore[arg-type]
 
 
 def test_cards_without_an_address_and_cards_that_come_again() -> None:
@@ -272,7 +272,7 @@ def test_pictures_are_bounded() -> None:
 
 
 def test_repair_is_given_up_for_very_long_answers() -> None:
-    text = "z" * (reader_module.MAX_REPAIR - 1)
+    text = "z" * (frame_reader.MAX_REPAIR - 1)
     frames = [build.token(text), build.token("yy"), build.token("z"), build.message(text + "yyz!")]
     pieces = [build.lines(*frames[:2]), build.lines(*frames[2:])]
     assert describe(read(pieces))["content"] == text + "yyz"

@@ -203,7 +203,7 @@ def test_descriptors_are_asked_for_at_the_start(hard: int, fit: int | None) -> N
     script = (
         "import resource, sys\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, (64, {hard}))\n"
-        "from transports.standalone.descriptors import make_room\n"
+        "from transports.standalone.process import make_room\n"
         "print(make_room(1000), *resource.getrlimit(resource.RLIMIT_NOFILE))\n"
     )
     done = subprocess.run(

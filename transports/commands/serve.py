@@ -16,6 +16,7 @@ from ..config import build_config, read_variables
 from ..keys import DEFAULT_API_KEY
 from ..logs import configure_logs
 from ..server.listening import Listening
+from ..standalone.process import settle
 from ..standalone.serve import serve
 from ..standalone.serving import WorkerError
 from .ending import env_file_option, find_exception, stop
@@ -61,6 +62,7 @@ def serve_command(
             )
             click.echo(f"It talks to a simulated Grok; {key}.")
 
+    settle()
     try:
         trio.run(
             lambda: serve(

@@ -24,9 +24,8 @@ from ..pool.scheduler import Scheduler
 from ..pool.store import MEMORY
 from ..pool.waiting import Waiting
 from ..server.listening import Listening
-from .descriptors import make_room
+from .process import call_on_signal, make_room
 from .serving import build_serving
-from .signals import call_on_signal
 
 DEMO_COOKIES = "demo-account-1,demo-account-2"
 

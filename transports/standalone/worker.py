@@ -20,6 +20,7 @@ from ..config import build_config
 from ..logs import configure_logs, get_logger
 from ..server.listening import Server
 from .pool_messages import Listening, Setup, decode_to_worker
+from .process import settle
 from .remote_pool import RemotePool
 from .serve import make_demo
 from .serving import build_serving
@@ -95,6 +96,7 @@ def main() -> None:
     # Whoever sends one to all processes of a server means the one that has the pool.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    settle()
     trio.run(work, Wire(wire), listeners)
 
 

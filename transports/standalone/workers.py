@@ -33,8 +33,8 @@ from ..server.listening import Listening, open_listeners
 from ..upstream.calls import Upstream
 from .pool_messages import Setup, Stop
 from .pool_service import PoolService
+from .process import call_on_signal
 from .serving import WorkerError, report_fault
-from .signals import call_on_signal
 from .wire import Wire
 
 _LONG_LIFE = 10.0

@@ -327,9 +327,11 @@ class UpstreamCall:
         if first is None:
             return False
 
+        upstream = self._upstream  # and not this call, which holds the body: no circles
+
         def settle(usable: bool) -> None:
-            self._upstream.open_calls -= 1
-            if usable and not self._upstream.keep(place, connection):
+            upstream.open_calls -= 1
+            if usable and not upstream.keep(place, connection):
                 connection.close()
 
         self._body = DirectBody(Loan(connection, settle), first)
