@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 SCRIPTS = (
     *("bench_core", "bench_exchange", "bench_large", "bench_pool", "bench_store", "bench_grants"),
@@ -18,7 +19,9 @@ def main() -> None:
     for script in QUICK if quick else SCRIPTS:
         print(f"\n== {script}\n", flush=True)
         options = ["--quick"] if quick else []
+        began = time.monotonic()
         subprocess.run([sys.executable, "-m", f"benchmarks.{script}", *options], check=True)
+        print(f"\n{script} took {time.monotonic() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

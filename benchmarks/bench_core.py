@@ -28,7 +28,7 @@ from .measuring import measure, tell_versions
 from .yardsticks.lines import convert
 
 LINES = 2000
-ROUNDS = 9
+ROUNDS = 7
 SIZES = (1, 16)
 """Lines that a read has."""
 KINDS = {

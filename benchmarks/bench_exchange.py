@@ -23,7 +23,7 @@ from . import streams
 from .bench_core import KINDS, SETTINGS, floor, group, plainly, read_and_encode
 from .measuring import measure, tell_versions
 
-ROUNDS = 9
+ROUNDS = 7
 REPEATS = 200
 DIALECT = DIALECTS["openai_chat"]
 MODELS = ModelTable()

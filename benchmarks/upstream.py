@@ -33,7 +33,6 @@ _OPENAI_END = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"grok-3",'
     b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 )
-_AT_ONCE = 8
 _IN_MESSAGE = re.compile(rb"\[\[(\d+)/(\d+)\]\]")
 
 
@@ -41,8 +40,11 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-_FULL_SPEED = _chunk(_LINE % b"word") * _AT_ONCE
-_OPENAI_FULL_SPEED = _chunk(_OPENAI_LINE % b"word") * _AT_ONCE
+_WORDS = b"now time all good men come their aid".split()
+"""As many as go out at once. They differ, since litellm gives up an answer that repeats itself."""
+_FULL_SPEED = b"".join(_chunk(_LINE % word) for word in _WORDS)
+_OPENAI_FULL_SPEED = b"".join(_chunk(_OPENAI_LINE % word) for word in _WORDS)
+_AT_ONCE = len(_WORDS)
 
 
 class _Grok(asyncio.Protocol):
@@ -103,8 +105,9 @@ class _Grok(asyncio.Protocol):
             left = tokens
             while left > 0:
                 await self._ready.wait()
-                size = len(full_speed) * min(left, _AT_ONCE) // _AT_ONCE
-                self._transport.write(full_speed[:size])
+                if left < _AT_ONCE:
+                    full_speed = b"".join(_chunk(line % word) for word in _WORDS[:left])
+                self._transport.write(full_speed)
                 left -= _AT_ONCE
                 await asyncio.sleep(0)
         self._transport.write(_chunk(end) + b"0\r\n\r\n")

@@ -18,7 +18,7 @@ from grokproto.events import DataReceived, EndOfMessage, RequestFailed
 
 from .chunks import BrokenChunksError, ChunkReader
 
-READ_BYTES = 16 * 1024
+READ_BYTES = 8 * 1024
 """At once. Less than a socket holds: other streams have their turn between two reads."""
 
 _Event: TypeAlias = DataReceived | EndOfMessage | RequestFailed
