@@ -65,16 +65,17 @@ class Work:
 ALL = (UPSTREAM, *GROKPROTO, *YARDSTICKS)
 SINGLE = tuple(name for name in ALL if name != "workers")
 FAST = (UPSTREAM, "grokproto", "asgi", "aiohttp")
+RIVALS = ("grokproto", "aiohttp")
 SCALE = ("grokproto", "workers")
 """One process, and two of them, which have two cores where there are four."""
 WORKS = (
     Work("S1 stream, 16 clients", "200/0", 16, servers=SINGLE),
-    Work("S1 stream, 64 clients", "200/0", 64, servers=FAST),
-    Work("S1 long stream, 16", "20000/0", 16, servers=FAST),
+    Work("S1 stream, 64 clients", "200/0", 64, servers=RIVALS),
+    Work("S1 long stream, 16", "20000/0", 16, servers=("grokproto", "asgi", "aiohttp")),
     Work("S2 JSON, 16 clients", "50/0", 16, "json", servers=SINGLE),
-    Work("S2 JSON, 64 clients", "50/0", 64, "json", servers=FAST),
+    Work("S2 JSON, 64 clients", "50/0", 64, "json", servers=RIVALS),
     Work("S3 200 paced streams", "100000/20", 200, seconds=3, servers=FAST),
-    Work("S4 1,000 slow streams", "100000/1000", 1000, seconds=4, servers=FAST),
+    Work("S4 1,000 slow streams", "100000/1000", 1000, seconds=4, servers=RIVALS),
     Work("S5 first byte, 1 client", "1/0", 1, seconds=1, servers=FAST),
     Work("scale: stream, 64", "200/0", 64, servers=SCALE),
     Work("scale: JSON, 64", "50/0", 64, "json", servers=SCALE),
