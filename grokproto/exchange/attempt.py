@@ -94,23 +94,7 @@ class Attempt:
 
     def run(self) -> Steps[answer.EndReason | Failure]:
         """Ask, and pass the answer on; end neither the reply nor the lease."""
-        file_ids = yield from self._upload_attachments()
-        if isinstance(file_ids, Failure):
-            return file_ids
-        message = yield from self._shorten(file_ids)
-        if isinstance(message, Failure):
-            return message
-        self._holdings.enter(State.ASKING)
-        payload = build_payload(
-            self._plan.model,
-            message,
-            file_ids=file_ids,
-            temporary=self._settings.temporary,
-            pictures=0 if self._plan.request.drawing is None else self._plan.request.drawing.count,
-        )
-        request = calls.build_conversation(self._settings, self._lease, self._request_id, payload)
-        self._holdings.asked = True
-        response = yield from self._upstream.open(request)
+        response = yield from self._ask()
         if isinstance(response, Failure):
             return response
         if is_refusal(response.status, dict(response.headers)):
@@ -131,6 +115,26 @@ class Attempt:
                 return failure
         yield from self._give(answer.Ended(ended))
         return ended
+
+    def _ask(self) -> Steps[ResponseReceived | Failure]:
+        """Send the question. What it is made of may be large, and is let go of with the head."""
+        file_ids = yield from self._upload_attachments()
+        if isinstance(file_ids, Failure):
+            return file_ids
+        message = yield from self._shorten(file_ids)
+        if isinstance(message, Failure):
+            return message
+        self._holdings.enter(State.ASKING)
+        payload = build_payload(
+            self._plan.model,
+            message,
+            file_ids=file_ids,
+            temporary=self._settings.temporary,
+            pictures=0 if self._plan.request.drawing is None else self._plan.request.drawing.count,
+        )
+        request = calls.build_conversation(self._settings, self._lease, self._request_id, payload)
+        self._holdings.asked = True
+        return (yield from self._upstream.open(request))
 
     def _read_refusal(self, response: ResponseReceived) -> Steps[Failure]:
         body = yield from self._upstream.receive_body(MAX_ERROR_BODY)

@@ -10,7 +10,6 @@ Nobody has to wait for a body: whoever follows it is called when something has c
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -55,7 +54,8 @@ class DirectBody:
     def __init__(self, source: Source, first: bytes) -> None:
         self._source = source
         self._chunks = ChunkReader()
-        self._events: deque[_Event] = deque()
+        self._events: list[_Event] = []
+        """Two at the most: a piece, and the end."""
         self._sink: Callable[[], None] | None = None
         self._over = False
         if first:
@@ -63,7 +63,7 @@ class DirectBody:
 
     def next_event(self) -> _Event | None:
         """The next of what has come; None where there is none. The end is an event too."""
-        return self._events.popleft() if self._events else None
+        return self._events.pop(0) if self._events else None
 
     def follow(self, sink: Callable[[], None]) -> None:
         """Call `sink` when there is an event, until `unfollow`; not while there is one already.

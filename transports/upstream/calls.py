@@ -102,8 +102,8 @@ class Upstream:
     def call(self, request: UpstreamRequest) -> UpstreamCall:
         """Begin a call. Whoever does sees to it that it is closed."""
         assert self._nursery is not None, "Upstream.run is not running"
-        call = UpstreamCall(self, request)
-        self._nursery.start_soon(call.run)
+        call = UpstreamCall(self)
+        self._nursery.start_soon(call.run, request)
         return call
 
     async def fetch(
@@ -211,9 +211,8 @@ class UpstreamCall:
     Where the body can be read without a task, the task ends with the head.
     """
 
-    def __init__(self, upstream: Upstream, request: UpstreamRequest) -> None:
+    def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._request = request
         self._scope = upstream.loop.open_scope()
         self._mailbox: Mailbox[_Found] = upstream.open_mailbox()
         self._body: DirectBody | None = None
@@ -253,12 +252,15 @@ class UpstreamCall:
         if self._body is not None:
             self._body.close()
 
-    async def run(self) -> None:
-        """Make the request and read the response; a task of `Upstream`."""
+    async def run(self, request: UpstreamRequest) -> None:
+        """Make the request and read the response; a task of `Upstream`.
+
+        The request is let go of with the task: it may be large, and a stream may take long.
+        """
         self._upstream.open_calls += 1
         try:
             with self._scope:
-                await self._mailbox.put(await self._read())
+                await self._mailbox.put(await self._read(request))
         except BaseException:
             self._closed = True
             raise
@@ -268,14 +270,16 @@ class UpstreamCall:
             elif self._closed:  # while it was borrowed; else whoever reads it is still at it
                 self._body.close()
 
-    async def _read(self) -> ResponseReceived | EndOfMessage | RequestFailed:
+    async def _read(
+        self, asked: UpstreamRequest
+    ) -> ResponseReceived | EndOfMessage | RequestFailed:
         """Everything up to the last event that this task has, which is given back."""
         sent = repeated = False
         connection: httpcore.AsyncConnectionInterface | None = None
         try:
-            url = parse_url(self._request.url)  # it may have been Grok that chose it
-            place = self._upstream.idle.find_place(self._request, url.origin)
-            request = build_request(self._request, url, self._upstream.config)
+            url = parse_url(asked.url)  # it may have been Grok that chose it
+            place = self._upstream.idle.find_place(asked, url.origin)
+            request = build_request(asked, url, self._upstream.config)
             connection = await self._upstream.take(place)
             reused = connection is not None
             while True:
@@ -300,7 +304,7 @@ class UpstreamCall:
             head = ResponseReceived(response.status, read_headers(response))
             if self._borrow_body(head, place, connection):
                 return head
-            framed = await self._read_response(response, head, connection)
+            framed = await self._read_response(asked.method, response, head, connection)
             await self._upstream.give_back(place, connection)
             return EndOfMessage(framed)
         except FAULTS as exc:
@@ -339,6 +343,7 @@ class UpstreamCall:
 
     async def _read_response(
         self,
+        method: str,
         response: httpcore.Response,
         head: ResponseReceived,
         connection: httpcore.AsyncConnectionInterface,
@@ -359,7 +364,7 @@ class UpstreamCall:
             raise
         await response.aclose()
         decoder.finish()
-        return is_framed(self._request.method, response, fields)
+        return is_framed(method, response, fields)
 
     async def _exhaust(self, body: AsyncIterator[bytes]) -> None:
         """Run the generators of a body whose connection is closed to their end.
