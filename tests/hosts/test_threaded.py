@@ -140,6 +140,31 @@ def test_connections_are_used_again(grok: Grok) -> None:
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
 
+def test_connection_that_is_in_use_at_the_end_is_closed_after_its_call() -> None:
+    asked, ended, left = threading.Event(), threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.recv(65536)
+        asked.set()
+        assert ended.wait(PATIENCE)
+        connection.sendall(ANSWER)
+        connection.settimeout(PATIENCE)
+        assert connection.recv(65536) == b""
+        left.set()
+
+    with far_end(serve) as port:
+        with upstream() as far:
+            request = UpstreamRequest("GET", f"http://127.0.0.1:{port}/", ())
+            call = far.call(request, News())
+            assert asked.wait(PATIENCE)
+        ended.set()
+        deadline = time.monotonic() + PATIENCE
+        assert isinstance(call.receive(deadline), e.ResponseReceived)
+        assert call.receive(deadline) == e.DataReceived(b"hi")
+        assert call.receive(deadline) == e.EndOfMessage()
+        assert left.wait(PATIENCE)
+
+
 def test_kept_connection_that_was_closed_is_no_fault() -> None:
     closed = threading.Event()
 

@@ -169,7 +169,8 @@ class ThreadedUpstream:
         self._proxy = build_proxy(config.proxy, self._context) if config.proxy else None
         self.idle: IdleConnections[_Connection] = IdleConnections(config)
         self._lock = threading.Lock()
-        """For the idle connections."""
+        """For the idle connections, and what follows."""
+        self._closed = False
 
     def call(self, request: UpstreamRequest, news: News) -> ThreadedCall:
         """Begin a call. Whoever does sees to it that it is closed.
@@ -242,13 +243,14 @@ class ThreadedUpstream:
     def give_back(self, place: Place, connection: _Connection) -> None:
         """Keep a connection for another call, if it is fit for that."""
         with self._lock:
-            kept = self.idle.put(place, connection)
+            kept = not self._closed and self.idle.put(place, connection)
         if not kept:
             connection.http.close()
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that nobody uses, and the others as soon as that is so."""
         with self._lock:
+            self._closed = True
             idle = list(self.idle.drain(lambda _: True))
         for connection in idle:
             connection.http.close()
