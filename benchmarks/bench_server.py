@@ -52,7 +52,7 @@ class Work:
     """TOKENS/PAUSE of the upstream."""
     clients: int
     mode: str = "stream"
-    seconds: float = 2.0
+    seconds: float = 1.5
     """A round."""
     servers: tuple[str, ...] = ()
 
