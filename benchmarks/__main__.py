@@ -10,7 +10,7 @@ SCRIPTS = (
     *("bench_core", "bench_exchange", "bench_large", "bench_pool", "bench_store", "bench_grants"),
     *("bench_fair", "bench_server"),
 )
-QUICK = ("bench_fair", "bench_server")
+QUICK = ("bench_server",)
 
 
 def main() -> None:
