@@ -21,11 +21,9 @@ from .api.front import Headers
 from .api.gathering import Gathering
 from .api.service import Service, build_service, check_key, open_pictures, open_scheduler
 from .config import Config, load_config
-from .driving.background import Background, OpenScheduler
+from .driving.background import Background, BuildDesk, OpenScheduler
 from .logs import get_logger
 from .loops import Nursery, Scope
-from .loops.anyio_loop import ANYIO
-from .pictures.desk import PictureDesk
 from .server.errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
 from .server.http_request import RequestHeaders
 
@@ -56,7 +54,7 @@ class ASGIApp:
         service: What it serves with.
         open_scheduler: Opens its accounts when it begins; for accounts that are open already,
             `lambda: contextlib.nullcontext(scheduler)`.
-        pictures: Instead of what the service says of pictures.
+        build_desk: What is done with pictures on an event loop, instead of what the service says.
     """
 
     def __init__(
@@ -64,9 +62,9 @@ class ASGIApp:
         service: Service,
         open_scheduler: OpenScheduler,
         *,
-        pictures: PictureDesk | None = None,
+        build_desk: BuildDesk | None = None,
     ) -> None:
-        self._background = Background(service, open_scheduler, pictures=pictures)
+        self._background = Background(service, open_scheduler, build_desk=build_desk)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -93,7 +91,7 @@ class ASGIApp:
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         app = await self._background.start()
         broken = False
-        async with ANYIO.open_nursery() as nursery:
+        async with self._background.loop.open_nursery() as nursery:
             http = _Request(scope, receive, send, nursery, self._background)
             try:
                 await app(http)
@@ -126,6 +124,7 @@ class _Request(Gathering):
         self._receive = receive
         self._send = send
         self._nursery = nursery
+        self._loop = background.loop
         self._body_timeout = background.service.body_timeout
         self._write_timeout = background.service.write_timeout
         self._deadlines = background.mailroom
@@ -152,7 +151,7 @@ class _Request(Gathering):
         return bytes(body)
 
     async def _receive_piece(self) -> Message:
-        with ANYIO.open_scope(deadline=ANYIO.current_time() + self._body_timeout):
+        with self._loop.open_scope(deadline=self._loop.current_time() + self._body_timeout):
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeftError
@@ -178,7 +177,7 @@ class _Request(Gathering):
 
     async def _give(self, message: Message) -> None:
         """Send; return when the client can take more."""
-        self.deadline = ANYIO.current_time() + self._write_timeout
+        self.deadline = self._loop.current_time() + self._write_timeout
         self._deadlines.add(self)
         try:
             await self._send(message)

@@ -36,8 +36,8 @@ from .httpx_bases import (
 )
 from .keys import AnyKey
 from .logs import get_logger
-from .loops import Mailbox, Scope
-from .loops.anyio_loop import ANYIO
+from .loops import Loop, Scope
+from .loops.mailbox import Mailbox
 from .pool.scheduler import Scheduler
 from .server.errors import BodyTooLargeError, ClientLeftError, encode_http_error
 from .server.http_request import RequestHeaders
@@ -205,8 +205,8 @@ class AsyncTransport(AsyncBaseTransport):
         library = find_library(request)
         body: bytes = await request.aread()
         app = await self._background.start()
-        parts = self._background.mailroom.open_mailbox()
-        http = _Request(_read_head(request), body, _find_timeout(request), library, parts)
+        loop, parts = self._background.loop, self._background.mailroom.open_mailbox()
+        http = _Request(_read_head(request), body, _find_timeout(request), library, loop, parts)
 
         async def answer() -> None:
             with http.scope:
@@ -245,12 +245,19 @@ class _Request(Gathering):
     """See `answer.Request`: one of httpx's, and the way from whoever answers to whoever reads."""
 
     def __init__(
-        self, head: Head, body: bytes, timeout: float, library: Any, parts: Mailbox[_Part]
+        self,
+        head: Head,
+        body: bytes,
+        timeout: float,
+        library: Any,
+        loop: Loop,
+        parts: Mailbox[_Part],
     ) -> None:
         super().__init__()
         self.method, self.path, self.headers = head.method, head.path, head.headers
-        self.scope = ANYIO.open_scope()
+        self.scope = loop.open_scope()
         """Of the answering."""
+        self._loop = loop
         self._body = body
         self._timeout = timeout
         self._library = library
@@ -324,7 +331,7 @@ class _Request(Gathering):
         return None
 
     async def _take(self) -> _Part:
-        part = await self._parts.take(ANYIO.current_time() + self._timeout)
+        part = await self._parts.take(self._loop.current_time() + self._timeout)
         if part is None:
             self.leave()
             raise self._library.ReadTimeout(f"no more came within {self._timeout:g} seconds")

@@ -24,7 +24,8 @@ from tests.transports.served import PATIENCE, Served, with_server
 from transports.api.service import build_scheduler, build_service, open_pictures
 from transports.asgi import ASGIApp
 from transports.config import Config, load_config
-from transports.pictures.desk import PictureDesk
+from transports.driving.background import BuildDesk
+from transports.loops.trio_loop import TRIO
 from transports.pool.scheduler import Scheduler
 from transports.pool.store import MEMORY, Store
 from transports.server.listening import Listening
@@ -146,21 +147,22 @@ def running(build: Callable[[socket.socket], Host]) -> Iterator[Listening]:
 
 @contextlib.contextmanager
 def hosted(
-    kind: str, config: Config, accounts: Accounts, pictures: PictureDesk | None = None
+    kind: str, config: Config, accounts: Accounts, build_desk: BuildDesk | None = None
 ) -> Iterator[Listening]:
     """A host of a kind."""
-    service = build_service(config, open_pictures(config) if pictures is None else None)
+    service = build_service(config, open_pictures(config) if build_desk is None else None)
     with contextlib.ExitStack() as stack:
         if kind == "server":
             scheduler = stack.enter_context(accounts.open())
             yield stack.enter_context(running_own(config, scheduler))
         elif kind == "werkzeug":
             scheduler = stack.enter_context(accounts.open())
+            pictures = None if build_desk is None else build_desk(TRIO)
             app = stack.enter_context(WSGIApp(service, scheduler, pictures=pictures))
             yield stack.enter_context(running(lambda sock: run_werkzeug(app, sock)))
         else:
             run = {"uvicorn": run_uvicorn, "hypercorn": run_hypercorn}[kind]
-            app = ASGIApp(service, accounts.open, pictures=pictures)
+            app = ASGIApp(service, accounts.open, build_desk=build_desk)
             yield stack.enter_context(running(lambda sock: run(app, sock)))
 
 
@@ -170,11 +172,12 @@ def with_host(
     *,
     accounts: tuple[str, ...] = ("anna", "bert", "cleo"),
     quotas: dict[str, tuple[int, float]] | None = None,
-    pictures: PictureDesk | None = None,
+    build_desk: BuildDesk | None = None,
     **environment: str,
 ) -> None:
     """Run a check against a host of its own; nothing may be left of it afterwards."""
     if kind == "server":
+        pictures = None if build_desk is None else build_desk(TRIO)
         with_server(check, accounts=accounts, quotas=quotas, pictures=pictures, **environment)
         return
 
@@ -187,7 +190,7 @@ def with_host(
             await nursery.start(simulator.run)
             config = point_at(load_config({**variables, **environment}), simulator.base_url)
             known = Accounts(config)
-            with hosted(kind, config, known, pictures) as listening:
+            with hosted(kind, config, known, build_desk) as listening:
                 served = Served(simulator, listening, nursery, None)  # type: ignore[arg-type]
                 with trio.fail_after(PATIENCE):
                     await check(served)

@@ -16,8 +16,7 @@ from tests.hosts.hosting import HOSTS, with_host
 from tests.transports.served import RawClient, Served, chat
 from tests.transports.test_leaving import NEW, PHASES, PICTURE, leave
 from tests.transports.test_no_forwarding import draw
-from transports.loops.anyio_loop import ANYIO
-from transports.loops.trio_loop import TRIO
+from transports.loops import Loop
 from transports.pictures.desk import PictureDesk
 from transports.pictures.fetch import FetchNetwork
 from transports.pictures.store import LocalPictures, open_store
@@ -130,10 +129,12 @@ def test_linked_picture(host: str) -> None:
     async def resolve(_: str, __: int) -> list[Any]:
         return [ip_address("93.184.215.14")]
 
-    loop = ANYIO if host in ("uvicorn", "hypercorn") else TRIO
+    def build_desk(loop: Loop) -> PictureDesk:
+        network = FetchNetwork(resolve=resolve, backend=route, loop=loop)
+        return PictureDesk(network=network, loop=loop)
+
     route = PortRoute()
-    network = FetchNetwork(resolve=resolve, backend=route, loop=loop)
-    with_host(host, check, pictures=PictureDesk(network=network, loop=loop))
+    with_host(host, check, build_desk=build_desk)
 
 
 @every_host
@@ -153,10 +154,11 @@ def test_drawing(host: str, tmp_path: Path) -> None:
         )
         assert drawn.body.count(b"event: image_generation.partial_image") == 2
 
-    loop = ANYIO if host in ("uvicorn", "hypercorn") else TRIO
+    def build_desk(loop: Loop) -> PictureDesk:
+        return PictureDesk(LocalPictures(store, loop), loop=loop)
+
     store = open_store(tmp_path, cap_bytes=10**6, lifetime=60)
-    desk = PictureDesk(LocalPictures(store, loop), loop=loop)
-    with_host(host, check, pictures=desk, IMAGE_MODE="local")
+    with_host(host, check, build_desk=build_desk, IMAGE_MODE="local")
 
 
 @every_host

@@ -19,9 +19,8 @@ from grokproto.credentials import CredentialPool, PoolSettings
 from grokproto.events import CredentialAcquired, NoCredential
 from grokproto.lease import Lease, Outcome
 from grokproto.secret import Secret
-from transports.loops.anyio_loop import ANYIO
+from transports.loops.running import find_loop
 from transports.loops.threads import InterruptedWaitError, News
-from transports.loops.trio_loop import TRIO
 from transports.pool.scheduler import Scheduler
 from transports.pool.store import MEMORY, Store
 from transports.pool.waiting import Waiting
@@ -61,9 +60,8 @@ def open_scheduler() -> Iterator[Scheduler]:
 class Tasks:
     """See `Line`."""
 
-    def __init__(self, run: Callable[[Any], Any], loop: Any) -> None:
+    def __init__(self, run: Callable[[Any], Any]) -> None:
         self._run = run
-        self._loop = loop
         self._steps: list[tuple[float, str, str, str, float]] = []
 
     def acquire(self, name: str, group: str, *, seconds: float, after: float) -> None:
@@ -82,13 +80,14 @@ class Tasks:
 
         async def main() -> None:
             with open_scheduler() as scheduler:
-                waiting = Waiting(scheduler, self._loop)
-                started = self._loop.current_time()
+                loop = find_loop()
+                waiting = Waiting(scheduler, loop)
+                started = loop.current_time()
 
                 async def ask(name: str, group: str, seconds: float) -> None:
                     scopes[name] = anyio.CancelScope()
                     with scopes[name]:
-                        deadline = self._loop.current_time() + seconds
+                        deadline = loop.current_time() + seconds
                         found = await waiting.acquire(AcquireCredential(group, deadline))
                         told.append(tell(name, found, leases))
 
@@ -114,7 +113,7 @@ class Threads(Tasks):
     """See `Line`."""
 
     def __init__(self) -> None:
-        super().__init__(lambda _: None, None)
+        super().__init__(lambda _: None)
 
     def run(self) -> list[str]:
         told: list[str] = []
@@ -158,9 +157,8 @@ def tell(name: str, found: CredentialAcquired | NoCredential, leases: dict[str, 
 
 
 LINES: dict[str, Callable[[], Tasks]] = {
-    "trio": lambda: Tasks(trio.run, TRIO),
-    "anyio on trio": lambda: Tasks(trio.run, ANYIO),
-    "asyncio": lambda: Tasks(lambda main: asyncio.run(main()), ANYIO),
+    "trio": lambda: Tasks(trio.run),
+    "asyncio": lambda: Tasks(lambda main: asyncio.run(main())),
     "threads": Threads,
 }
 every_line = pytest.mark.parametrize("line", LINES.values(), ids=LINES)

@@ -61,6 +61,7 @@ WHATEVER_LOOP = {
     *("pool/scheduler", "pool/orders", "pool/admin", "pool/waiting", "pool/store", "keys", "logs"),
     *("api/front", "api/routes", "api/drift", "api/gathering", "api/service", "pictures/desk"),
     *("driving/drive", "driving/answer", "driving/follow", "driving/previews", "loops/__init__"),
+    *("loops/mailbox", "loops/plain_stream", "loops/pump", "upstream/body", "upstream/plain"),
 }
 """What all hosts share: it knows no event loop."""
 LOOPS = {"trio", "anyio", "asyncio", "sniffio"}
@@ -72,7 +73,7 @@ ONLY_IN = {
             f"transports/upstream/{name}.py"
             for name in ("calls", "calls_threads", "plain", "rules")
         ),
-        *(f"transports/loops/{name}_network.py" for name in ("trio", "anyio")),
+        *(f"transports/loops/{name}.py" for name in ("plain_stream", "trio_loop", "asyncio_loop")),
         "transports/pictures/request.py",
     },
 }

@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Callable
 import trio
 import trio.testing
 
-from transports.loops.mailbox import LATENESS, Deadlines, Mailbox
+from transports.loops.mailbox import LATENESS, Mailbox, Mailroom
+from transports.loops.trio_loop import TRIO
 
 
 def with_mailbox(check: Callable[[Mailbox[int], trio.Nursery], Awaitable[None]]) -> None:
     """Run a check in a time that passes by itself."""
 
     async def main() -> None:
-        deadlines = Deadlines()
+        mailroom = Mailroom(TRIO)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(deadlines.run)
-            await check(Mailbox(deadlines), nursery)
+            nursery.start_soon(mailroom.run)
+            await check(mailroom.open_mailbox(), nursery)
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

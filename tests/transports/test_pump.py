@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import socket
-import types
 from collections.abc import Callable
 
 import pytest
@@ -12,20 +11,20 @@ import trio
 import trio.testing
 
 from tests.transports.served import Served, chat, with_server
-from transports.loops import pump as pump_module
-from transports.loops.pump import Pump, TaskPump
+from transports.loops import trio_pump
+from transports.loops.trio_pump import TaskPump, TrioPump
 from transports.simulator import Delivery, Style
 
-PUMPS = [Pump, TaskPump]
+PUMPS = [TrioPump, TaskPump]
 PATIENCE = 10.0
 
 
 @pytest.fixture(params=PUMPS)
-def kind(request: pytest.FixtureRequest) -> type[Pump | TaskPump]:
+def kind(request: pytest.FixtureRequest) -> type[TrioPump | TaskPump]:
     return request.param  # type: ignore[no-any-return]
 
 
-def run_with(pump: Pump | TaskPump, check: Callable[[], object]) -> None:
+def run_with(pump: TrioPump | TaskPump, check: Callable[[], object]) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pump.run)
@@ -39,7 +38,7 @@ def run_with(pump: Pump | TaskPump, check: Callable[[], object]) -> None:
 class Pair:
     """Two ends of a connection; one is watched."""
 
-    def __init__(self, pump: Pump | TaskPump, at_once: int = 100) -> None:
+    def __init__(self, pump: TrioPump | TaskPump, at_once: int = 100) -> None:
         self.here, self.there = socket.socketpair()
         self.here.setblocking(False)
         self.pump = pump
@@ -70,7 +69,7 @@ class Pair:
         self.here.close()
 
 
-def test_what_comes_is_told_of_until_it_was_read(kind: type[Pump | TaskPump]) -> None:
+def test_what_comes_is_told_of_until_it_was_read(kind: type[TrioPump | TaskPump]) -> None:
     async def check() -> None:
         pair = Pair(pump, at_once=2)
         pair.there.send(b"early")
@@ -87,7 +86,7 @@ def test_what_comes_is_told_of_until_it_was_read(kind: type[Pump | TaskPump]) ->
     run_with(pump, check)
 
 
-def test_what_is_not_watched_is_not_told_of(kind: type[Pump | TaskPump]) -> None:
+def test_what_is_not_watched_is_not_told_of(kind: type[TrioPump | TaskPump]) -> None:
     async def check() -> None:
         one, other = Pair(pump), Pair(pump)
         one.watch()
@@ -109,7 +108,7 @@ def test_what_is_not_watched_is_not_told_of(kind: type[Pump | TaskPump]) -> None
     run_with(pump, check)
 
 
-def test_one_handler_may_end_the_watch_of_another(kind: type[Pump | TaskPump]) -> None:
+def test_one_handler_may_end_the_watch_of_another(kind: type[TrioPump | TaskPump]) -> None:
     async def check() -> None:
         pairs = [Pair(pump) for _ in range(4)]
         called: list[Pair] = []
@@ -134,7 +133,7 @@ def test_one_handler_may_end_the_watch_of_another(kind: type[Pump | TaskPump]) -
     run_with(pump, check)
 
 
-def test_a_mistake_in_a_handler_costs_no_other(kind: type[Pump | TaskPump]) -> None:
+def test_a_mistake_in_a_handler_costs_no_other(kind: type[TrioPump | TaskPump]) -> None:
     async def check() -> None:
         wrong, right = Pair(pump), Pair(pump)
         mistakes: list[int] = []
@@ -159,7 +158,9 @@ def test_a_mistake_in_a_handler_costs_no_other(kind: type[Pump | TaskPump]) -> N
     run_with(pump, check)
 
 
-def test_tasks_have_their_turn_beside_sockets_that_never_rest(kind: type[Pump | TaskPump]) -> None:
+def test_tasks_have_their_turn_beside_sockets_that_never_rest(
+    kind: type[TrioPump | TaskPump],
+) -> None:
     async def check() -> None:
         pair = Pair(pump)
         turns = reads = 0
@@ -184,7 +185,7 @@ def test_tasks_have_their_turn_beside_sockets_that_never_rest(kind: type[Pump | 
 
 @pytest.mark.parametrize("busy", [1, 16, 200])
 def test_sockets_that_never_rest_let_others_have_their_turn(
-    kind: type[Pump | TaskPump], busy: int
+    kind: type[TrioPump | TaskPump], busy: int
 ) -> None:
     """What comes for a quiet one waits for two rounds of the busy ones at most, by their calls."""
 
@@ -226,8 +227,8 @@ def test_sockets_that_never_rest_let_others_have_their_turn(
 
 
 def test_a_server_without_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pump_module, "select", types.SimpleNamespace())
-    assert isinstance(pump_module.build_pump(), TaskPump)
+    monkeypatch.setattr(trio_pump, "HAS_EPOLL", False)
+    assert isinstance(trio_pump.build_pump(), TaskPump)
 
     async def check(served: Served) -> None:
         for stream in (False, True, False):

@@ -6,7 +6,8 @@ import socket
 
 import trio
 
-from transports.loops.trio_network import PlainBackend
+from transports.loops.plain_stream import open_plain_stream
+from transports.loops.trio_loop import TRIO
 
 
 def test_far_end_that_never_makes_it_wait_leaves_room_for_others() -> None:
@@ -14,7 +15,8 @@ def test_far_end_that_never_makes_it_wait_leaves_room_for_others() -> None:
 
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            stream = await PlainBackend().connect_tcp("127.0.0.1", listener.getsockname()[1])
+            port = listener.getsockname()[1]
+            stream = await open_plain_stream(TRIO, "127.0.0.1", port, 1)
             far_end, _ = listener.accept()
             turns = 0
 

@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager
 
 from ..api.service import Service
 from ..logs import get_logger
-from ..loops import Bell, Nursery, Scope
-from ..loops.anyio_loop import ANYIO, Mailroom, current_loop, start_in_background
+from ..loops import Bell, Loop, Nursery, Scope
+from ..loops.mailbox import Mailroom
+from ..loops.running import current_loop, find_loop, start_in_background
 from ..pictures.desk import PictureDesk
 from ..pool.scheduler import Scheduler
 from ..pool.waiting import Waiting
@@ -28,6 +29,7 @@ _PAUSE = 0.02
 
 OpenScheduler = Callable[[], AbstractContextManager[Scheduler]]
 """Opens the accounts, for as long as the block is not left."""
+BuildDesk = Callable[[Loop], PictureDesk]
 
 
 class Background:
@@ -36,7 +38,7 @@ class Background:
     Args:
         service: What it serves with.
         open_scheduler: Opens its accounts.
-        pictures: Instead of what the service says of pictures.
+        build_desk: What is done with pictures on an event loop, instead of what the service says.
     """
 
     def __init__(
@@ -44,11 +46,11 @@ class Background:
         service: Service,
         open_scheduler: OpenScheduler,
         *,
-        pictures: PictureDesk | None = None,
+        build_desk: BuildDesk | None = None,
     ) -> None:
         self.service = service
         self._open_scheduler = open_scheduler
-        self._pictures = pictures
+        self._build_desk = build_desk or service.build_desk
         self._run: _Run | None = None
 
     async def start(self) -> App:
@@ -59,9 +61,9 @@ class Background:
             RuntimeError: It runs already, in another event loop.
         """
         if self._run is None or self._run.ended:
-            self._run = _Run(self.service, self._open_scheduler, self._pictures)
+            self._run = _Run(self.service, self._open_scheduler, self._build_desk)
         run = self._run
-        if run.loop is not current_loop():
+        if run.token is not current_loop():
             raise RuntimeError("this application runs in another event loop; make one more")
         await run.begun.wait()
         if run.failed is not None:
@@ -81,6 +83,12 @@ class Background:
         self._run.nursery.start_soon(function)
 
     @property
+    def loop(self) -> Loop:
+        """What it runs on. It must run."""
+        assert self._run is not None
+        return self._run.loop
+
+    @property
     def mailroom(self) -> Mailroom:
         """Looks after waits with deadlines, of tasks and between them. It must run."""
         assert self._run is not None
@@ -96,30 +104,32 @@ class _Run:
     """One time that it runs."""
 
     def __init__(
-        self, service: Service, open_scheduler: OpenScheduler, pictures: PictureDesk | None
+        self, service: Service, open_scheduler: OpenScheduler, build_desk: BuildDesk
     ) -> None:
         self._service = service
         self._open_scheduler = open_scheduler
-        self._pictures = pictures
+        self._build_desk = build_desk
         self._drives = Drives()
-        self._scope: Scope = ANYIO.open_scope()
-        self.loop = current_loop()
+        self.token = current_loop()
+        self.loop = find_loop()
+        self._scope: Scope = self.loop.open_scope()
         self.app: App | None = None
         self.nursery: Nursery | None = None
-        self.mailroom = Mailroom()
-        self.begun = ANYIO.make_bell()
+        self.mailroom = Mailroom(self.loop)
+        self.begun = self.loop.make_bell()
         self.failed: Exception | None = None
         """Why it did not begin."""
         self.ended = False
-        self._over = ANYIO.make_bell()
+        self._over = self.loop.make_bell()
         self._task = start_in_background(self._run)
 
     async def stop(self) -> None:
         """See `Background.stop`."""
         self._drives.stop()
-        with ANYIO.open_scope(deadline=ANYIO.current_time() + _LAST_WORDS):
+        loop = self.loop
+        with loop.open_scope(deadline=loop.current_time() + _LAST_WORDS):
             while len(self._drives):
-                await ANYIO.sleep_until(ANYIO.current_time() + _PAUSE)
+                await loop.sleep_until(loop.current_time() + _PAUSE)
         self._scope.cancel()
         await self._over.wait()
 
@@ -138,18 +148,18 @@ class _Run:
 
     async def _have(self, scheduler: Scheduler) -> None:
         """Have what requests need, until cancelled."""
-        service = self._service
-        waiting = Waiting(scheduler, ANYIO)
-        upstream = Upstream(service.upstream, on_error=_tell, loop=ANYIO)
+        service, loop = self._service, self.loop
+        waiting = Waiting(scheduler, loop)
+        upstream = Upstream(service.upstream, on_error=_tell, loop=loop)
         app = App(
             service.build_front(self._drives),
             drives=self._drives,
             pool=waiting,
             upstream=upstream,
-            pictures=self._pictures or service.build_desk(ANYIO),
-            loop=ANYIO,
+            pictures=self._build_desk(loop),
+            loop=loop,
         )
-        async with ANYIO.open_nursery() as nursery:
+        async with loop.open_nursery() as nursery:
             nursery.start_soon(self.mailroom.run)
             if service.fetches_guests:
                 nursery.start_soon(waiting.run_guests, upstream, service.settings)

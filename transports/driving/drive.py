@@ -313,12 +313,15 @@ class Drive:
 
     async def _follow(self, body: DirectBody, command: c.ReceiveData) -> c.Command:
         """Carry out `ReceiveData` as often as it comes; give the next command that is another."""
-        try:
-            if not self._client.flush():
-                await self._client.drain()
-        except ClientLeftError:
-            return self._exchange.handle(e.ClientClosed(), self._loop.current_time())
-        follower = Follower(self._exchange, self._client, body, command, self._loop, self._scope)
+        follower = Follower(
+            self._exchange,
+            self._client,
+            body,
+            command,
+            self._loop,
+            self._upstream.mailroom.make_nap(),
+            self._scope,
+        )
         try:
             return await follower.run()
         except BaseException:

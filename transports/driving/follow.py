@@ -1,8 +1,9 @@
-"""The way of a token: from the socket it came by to the one it goes out by, without waking a task.
+"""The way of a token: from the socket it came by to the one it goes out by.
 
 While an answer is streamed there is nothing to do but to take a piece and to send one, and neither
 waits as long as the client takes what it is sent. So the task that drives the exchange sleeps on,
-and whoever notices a piece goes these few steps. The task is woken for all that waits or is rare.
+and whoever notices a piece goes these few steps. The task is woken for all that waits or is rare;
+where others do the sending (`transports.asgi`), each piece is sent by it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Protocol
 from grokproto import commands as c
 from grokproto import events as e
 
-from ..loops import Bell, Loop, Scope
+from ..loops import Loop, Scope
+from ..loops.mailbox import TimedNap
 from ..server.errors import ClientLeftError
 from ..upstream.body import DirectBody
 
@@ -30,6 +32,9 @@ class Receiver(Protocol):
         """Send what can be sent without waiting; say whether that was all."""
         ...
 
+    async def drain(self) -> None:
+        """Send all there is; return when the client can take more."""
+
 
 class Follower:
     """Carries out a `ReceiveData`, and those that come after it.
@@ -40,6 +45,7 @@ class Follower:
         body: What is received.
         command: The first.
         loop: What the task runs on.
+        nap: The task's.
         scope: The task's. Once it is cancelled, the exchange goes no further here.
     """
 
@@ -50,6 +56,7 @@ class Follower:
         body: DirectBody,
         command: c.ReceiveData,
         loop: Loop,
+        nap: TimedNap,
         scope: Scope,
     ) -> None:
         self._exchange = exchange
@@ -57,32 +64,42 @@ class Follower:
         self._body = body
         self._deadline = command.deadline
         self._loop = loop
+        self._nap = nap
         self._scope = scope
-        self.next: c.Command | None = None
+        self.next: c.Command | None = command
         """What the exchange has come to, where that is for the task."""
         self._fault: Exception | None = None
-        self._bell: Bell | None = None
         self.body_over = False
         """The last event of the body was taken."""
 
     async def run(self) -> c.Command:
-        """Give the first command that is another, or that is to wait for the client first."""
-        self._go_on()
-        while self.next is None and self._fault is None:
-            self._bell = self._loop.make_bell()
-            self._body.follow(self._go_on)
-            try:
-                with self._loop.open_scope(deadline=self._deadline):
-                    await self._bell.wait()
-            finally:
-                self._body.unfollow()
-            now = self._loop.current_time()
-            if self.next is None and self._fault is None and now >= self._deadline:
-                return self._exchange.handle(e.TimedOut(), now)  # else it was moved meanwhile
-        if self._fault is not None:
-            raise self._fault
-        assert self.next is not None
-        return self.next
+        """Give the first command that is another."""
+        while True:
+            if self._fault is not None:
+                raise self._fault
+            if type(self.next) is c.ReceiveData:
+                try:
+                    if not self._client.flush():
+                        await self._client.drain()
+                except ClientLeftError:
+                    return self._exchange.handle(e.ClientClosed(), self._loop.current_time())
+                self._deadline, self.next = self.next.deadline, None
+                self._go_on()
+            elif self.next is not None:
+                return self.next
+            elif await self._wait_in_vain():
+                return self._exchange.handle(e.TimedOut(), self._loop.current_time())
+
+    async def _wait_in_vain(self) -> bool:
+        """Sleep until there is something for the task; say whether time is up instead."""
+        self._body.follow(self._go_on)
+        try:
+            await self._nap.sleep(self._deadline)
+        finally:
+            self._body.unfollow()
+        if self.next is not None or self._fault is not None:
+            return False
+        return self._loop.current_time() >= self._deadline
 
     def _go_on(self) -> None:
         """Take what has come."""
@@ -93,8 +110,8 @@ class Follower:
                 self._step(event)
         except Exception as exc:  # the task's to raise, not of whoever calls
             self._fault = exc
-        if self._bell is not None and (self.next is not None or self._fault is not None):
-            self._bell.set()
+        if self.next is not None or self._fault is not None:
+            self._nap.wake()
 
     def _step(self, event: e.DataReceived | e.EndOfMessage | e.RequestFailed) -> None:
         now = self._loop.current_time()
@@ -106,9 +123,9 @@ class Follower:
             command = handle(_COMPLETED, now)
         if type(command) is c.ReceiveData:
             # Whoever notices that the client has left may cancel the task for it. So the exchange
-            # is told by the task, which knows whether it was told already.
+            # is told by the task, which finds out for itself.
             with contextlib.suppress(ClientLeftError):
                 if self._client.flush():
-                    self._deadline = command.deadline
+                    self._deadline = self._nap.deadline = command.deadline
                     return
         self.next = command

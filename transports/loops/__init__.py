@@ -2,20 +2,19 @@
 
 Driving an exchange, making upstream calls and waiting in line are the same on trio and on asyncio,
 and are written once, against a `Loop`. Its names and meanings are trio's, which anyio has taken
-over for both. `trio_loop.TRIO` is the server's; `anyio_loop.ANYIO` is for hosts whose event loop
-somebody else has chosen, and the only one that needs anyio.
+over for both. `trio_loop.TRIO` is the server's; `running.find_loop` gives the one that a host is
+run on, where somebody else has chosen it. Only `asyncio_loop` needs anyio.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import attrs
-
-T = TypeVar("T")
 
 
 class Scope(Protocol):
@@ -71,27 +70,56 @@ class Bell(Protocol):
         ...
 
 
-class Mailbox(Protocol[T]):
-    """Room for one thing, between one task that puts and one that takes."""
+class Nap(Protocol):
+    """Where one task sleeps until somebody wakes it, again and again.
 
-    async def put(self, thing: T, /) -> None:
-        """Put something in, as soon as there is room."""
+    For what happens with every token: a bell is made for each time, and costs more.
+    """
+
+    async def sleep(self) -> None:
+        """Sleep until `wake`."""
         ...
 
-    async def take(self, deadline: float, /) -> T | None:
-        """What is there, or comes before `deadline`; None where nothing does."""
+    def wake(self) -> None:
+        """Wake the task, if it sleeps."""
         ...
 
 
-class Mailroom(Protocol):
-    """Has the mailboxes, and looks after their deadlines."""
+Handler: TypeAlias = Callable[[], None]
 
-    def open_mailbox(self) -> Mailbox[Any]:
-        """A new one."""
+
+class Sockets(Protocol):
+    """What an event loop does with sockets that are not its own."""
+
+    async def connect(self, host: str, port: int, /) -> socket.socket:
+        """Open a plain connection. The socket does not block, and is whoever's who asks.
+
+        Raises:
+            OSError: That cannot be done.
+        """
         ...
 
-    async def run(self) -> None:
-        """Look after the deadlines, until cancelled; must be running while mailboxes are used."""
+    def watch(self, sock: socket.socket, handler: Handler, /) -> None:
+        """Call `handler` whenever the socket has something to read, or has ended.
+
+        It may be called in vain.
+        """
+        ...
+
+    def unwatch(self, sock: socket.socket, /) -> None:
+        """Call no more."""
+        ...
+
+    async def wait_writable(self, sock: socket.socket, /) -> None:
+        """Wait until it takes something.
+
+        Raises:
+            OSError: It was given up with `forget`.
+        """
+        ...
+
+    def forget(self, sock: socket.socket, /) -> None:
+        """It is about to be closed; nobody must wait for it any longer."""
         ...
 
 
@@ -140,8 +168,8 @@ class Loop:
     run_look_up: Callable[..., Awaitable[Any]]
     """The same for what asks for names. It is not waited for when cancelled, and since strangers
     choose how long it takes, few are at it at once: the threads of others must not run out."""
-    open_mailroom: Callable[[], Mailroom]
+    make_nap: Callable[[], Nap]
     make_backend: Callable[[], Any]
-    """httpcore's network backend."""
-    make_plain_backend: Callable[[], Any]
-    """The same for connections without TLS."""
+    """httpcore's network backend, for connections that may have TLS."""
+    sockets: Sockets | None
+    """None where it can do none of that; then all connections are `make_backend`'s."""

@@ -1,10 +1,11 @@
 """One watch over many sockets, so that a token needs no task of its own to be noticed.
 
-trio wakes a task for each socket that has something to read. For a server that passes on a token
-here and a token there, waking is most of the work: the way through the scheduler costs several
-times what the token does. Here one task waits for all of the sockets and calls a function for each
-that has something. What can be done at once is done there and then; only what has to wait for
-something else wakes the task whose business it is.
+An event loop wakes a task for each socket that has something to read. For a server that passes on a
+token here and a token there, waking is most of the work: the way through the scheduler costs
+several times what the token does. Here whoever has the event loop waits for all of the sockets at
+once (`fileno`), and has a function called for each that has something (`serve`). What can be done
+at once is done there and then; only what has to wait for something else wakes the task whose
+business it is.
 
 Handlers are plain functions. They read once and return: what is left is told of again, after the
 others had their turn.
@@ -14,13 +15,12 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
-
-import trio
+import time
 
 from ..logs import get_logger
+from . import Handler
 
-Handler = Callable[[], None]
+HAS_EPOLL = hasattr(select, "epoll")
 
 _AT_ONCE = 64
 """Sockets that are served before it is looked who else has something."""
@@ -29,106 +29,82 @@ _TURN = 0.002
 
 
 class Pump:
-    """See above; for systems that have epoll. One for each run of trio."""
+    """See above; for systems that have epoll. One for each event loop."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._handlers: dict[int, Handler] = {}
+        self._readers: dict[int, Handler] = {}
+        self._writers: dict[int, Handler] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any socket is watched."""
+        return bool(self._readers or self._writers)
+
+    def fileno(self) -> int:
+        """Of what is readable while any socket has something."""
+        return self._epoll.fileno()
 
     def watch(self, sock: socket.socket, handler: Handler) -> None:
         """Call `handler` whenever the socket has something to read, or has ended.
 
         It may be called in vain. `unwatch` must come before the socket is closed.
         """
-        fd = sock.fileno()
-        self._handlers[fd] = handler
-        self._epoll.register(fd, select.EPOLLIN)
+        self._change(self._readers, sock.fileno(), handler)
 
     def unwatch(self, sock: socket.socket) -> None:
         """Call no more."""
-        fd = sock.fileno()
-        if self._handlers.pop(fd, None) is not None:
+        self._change(self._readers, sock.fileno(), None)
+
+    def watch_writable(self, sock: socket.socket, handler: Handler) -> None:
+        """Call `handler` whenever the socket takes something, or has ended. As `watch`."""
+        self._change(self._writers, sock.fileno(), handler)
+
+    def unwatch_writable(self, sock: socket.socket) -> None:
+        """Call no more."""
+        self._change(self._writers, sock.fileno(), None)
+
+    def _change(self, handlers: dict[int, Handler], fd: int, handler: Handler | None) -> None:
+        before = self._find_mask(fd)
+        if handler is None:
+            handlers.pop(fd, None)
+        else:
+            handlers[fd] = handler
+        after = self._find_mask(fd)
+        if after == before or self._epoll.closed:
+            return
+        if not before:
+            self._epoll.register(fd, after)
+        elif after:
+            self._epoll.modify(fd, after)
+        else:
             self._epoll.unregister(fd)
 
-    async def run(self) -> None:
-        """Watch, until cancelled."""
-        poll, handlers = self._epoll.poll, self._handlers
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                turn_ends = trio.current_time() + _TURN
-                while ready := poll(0, _AT_ONCE):
-                    for fd, _ in ready:
-                        handler = handlers.get(fd)  # one before may have unwatched it
-                        if handler is not None:
-                            _call(handler)
-                    if trio.current_time() >= turn_ends:
-                        break
-        finally:
-            self._epoll.close()
+    def _find_mask(self, fd: int) -> int:
+        readable = select.EPOLLIN if fd in self._readers else 0
+        return readable | (select.EPOLLOUT if fd in self._writers else 0)
+
+    def serve(self) -> None:
+        """Call the handlers of those that have something, for a short while."""
+        poll, readers, writers = self._epoll.poll, self._readers, self._writers
+        turn_ends = time.monotonic() + _TURN
+        while not self._epoll.closed and (ready := poll(0, _AT_ONCE)):
+            for fd, events in ready:
+                # One before may have unwatched it. Errors and ends are for whoever is there.
+                if events != select.EPOLLOUT and (handler := readers.get(fd)) is not None:
+                    call(handler)
+                if events != select.EPOLLIN and (handler := writers.get(fd)) is not None:
+                    call(handler)
+            if time.monotonic() >= turn_ends:
+                break
+
+    def close(self) -> None:
+        """Watch no more, for good. What is unwatched then is so already."""
+        self._epoll.close()
 
 
-class TaskPump:
-    """The same with a task for each socket; for systems that have no epoll."""
-
-    def __init__(self) -> None:
-        self._scopes: dict[int, trio.CancelScope] = {}
-        self._nursery: trio.Nursery | None = None
-        self._waiting: list[tuple[socket.socket, Handler, trio.CancelScope]] = []
-
-    def watch(self, sock: socket.socket, handler: Handler) -> None:
-        """See `Pump.watch`."""
-        scope = self._scopes[sock.fileno()] = trio.CancelScope()
-        if self._nursery is None:
-            self._waiting.append((sock, handler, scope))
-        else:
-            self._nursery.start_soon(self._serve, sock, handler, scope)
-
-    def unwatch(self, sock: socket.socket) -> None:
-        """See `Pump.unwatch`."""
-        scope = self._scopes.pop(sock.fileno(), None)
-        if scope is not None:
-            scope.cancel()
-
-    async def run(self) -> None:
-        """See `Pump.run`."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            for each in self._waiting:
-                nursery.start_soon(self._serve, *each)
-            self._waiting.clear()
-            await trio.sleep_forever()
-
-    async def _serve(self, sock: socket.socket, handler: Handler, scope: trio.CancelScope) -> None:
-        with scope:
-            while not scope.cancel_called:
-                await trio.lowlevel.wait_readable(sock)
-                if scope.cancel_called:  # by another's handler, when this one was awake already
-                    return
-                _call(handler)
-
-
-def _call(handler: Handler) -> None:
+def call(handler: Handler) -> None:
+    """Call a handler; a mistake of ours must not leave all the others without a watch."""
     try:
         handler()
-    except Exception as exc:  # a mistake of ours must not leave all the others without a watch
+    except Exception as exc:
         get_logger().error("a socket was not read by our own fault", exc_info=exc)
-
-
-def build_pump() -> Pump | TaskPump:
-    """The pump for this system."""
-    return Pump() if hasattr(select, "epoll") else TaskPump()
-
-
-_PUMP: trio.lowlevel.RunVar[Pump | TaskPump] = trio.lowlevel.RunVar("pump")
-
-
-def get_pump() -> Pump | TaskPump:
-    """The pump of this run of trio; it runs as long as that."""
-    try:
-        return _PUMP.get()
-    except LookupError:
-        pump = build_pump()
-        _PUMP.set(pump)
-        trio.lowlevel.spawn_system_task(pump.run)
-        return pump

@@ -14,7 +14,8 @@ import struct
 
 import trio
 
-from .pump import Handler, get_pump
+from . import Handler
+from .trio_pump import get_pump
 
 RECEIVE_SIZE = 64 * 1024
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import httpcore
 
@@ -30,11 +29,13 @@ from grokproto.events import (
     TimedOut,
 )
 
-from ..loops import NOBODY, Loop, Mailbox, Nursery, Scope, TaskStatus
+from ..loops import NOBODY, Loop, Nursery, Scope, TaskStatus
+from ..loops.mailbox import Mailbox, Mailroom
+from ..loops.plain_stream import open_plain_stream
 from ..loops.trio_loop import TRIO
 from .body import DirectBody
 from .codings import build_decoder
-from .plain import Loan, PlainConnection, build_connection
+from .plain import Loan, PlainConnection
 from .rules import (
     FAULTS,
     KEEPALIVE,
@@ -79,10 +80,10 @@ class Upstream:
         self.on_error = on_error
         """Told of an exception that nobody expected; it costs the call, not the server."""
         self._factory: httpcore.AsyncConnectionPool | None = None
-        self._plain: httpcore.AsyncNetworkBackend = loop.make_plain_backend()
         self.idle: IdleConnections[httpcore.AsyncConnectionInterface] = IdleConnections(config)
         self._nursery: Nursery | None = None
-        self._mailroom = loop.open_mailroom()
+        self.mailroom = Mailroom(loop)
+        """For calls, and whoever else has an eye on them."""
         self.open_calls = 0
         """Calls under way, for people who watch."""
 
@@ -91,7 +92,7 @@ class Upstream:
         try:
             async with self.loop.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self._mailroom.run)
+                nursery.start_soon(self.mailroom.run)
                 task_status.started()
                 await self._sweep()
         finally:
@@ -164,13 +165,15 @@ class Upstream:
             httpcore.ConnectError: It cannot be opened.
             httpcore.ConnectTimeout: Not in time.
         """
-        if origin.scheme != b"http" or self.config.proxy is not None:
+        plain = origin.scheme == b"http" and self.config.proxy is None
+        if not plain or self.loop.sockets is None:
             if self._factory is None:
                 self._factory = self._build_factory()
             return self._factory.create_connection(origin)
         host, timeout = origin.host.decode("ascii"), self.config.connect_timeout
-        stream = await self._plain.connect_tcp(host, origin.port, timeout)
-        return build_connection(origin, stream)
+        return PlainConnection(
+            origin, await open_plain_stream(self.loop, host, origin.port, timeout)
+        )
 
     def _build_factory(self) -> httpcore.AsyncConnectionPool:
         """What makes connections that are not plain. It takes a while to read all authorities."""
@@ -188,10 +191,6 @@ class Upstream:
         """Keep a connection for another call, if it is fit for that; else close it."""
         if not self.keep(place, connection):
             await connection.aclose()
-
-    def open_mailbox(self) -> Mailbox[Any]:
-        """For a call."""
-        return self._mailroom.open_mailbox()
 
     def brief(self) -> Scope:
         """A scope for what must be tidied up, whatever is cancelled, and cannot take long."""
@@ -214,7 +213,7 @@ class UpstreamCall:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._scope = upstream.loop.open_scope()
-        self._mailbox: Mailbox[_Found] = upstream.open_mailbox()
+        self._mailbox: Mailbox[_Found] = upstream.mailroom.open_mailbox()
         self._body: DirectBody | None = None
         self._head_taken = False
         self._closed = False
@@ -235,11 +234,10 @@ class UpstreamCall:
     async def _receive_body(self, body: DirectBody, deadline: float) -> _Found | TimedOut:
         event = body.next_event()
         if event is None:
-            news = self._upstream.loop.make_bell()
-            body.follow(news.set)
+            nap = self._upstream.mailroom.make_nap()
+            body.follow(nap.wake)
             try:
-                with self._upstream.loop.open_scope(deadline=deadline):
-                    await news.wait()
+                await nap.sleep(deadline)
             finally:
                 body.unfollow()
             event = body.next_event()

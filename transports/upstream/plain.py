@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import httpcore
 
-from ..loops.trio_network import PlainStream
+from ..loops.plain_stream import PlainStream
 from .rules import KEEPALIVE
 
 
@@ -86,15 +86,6 @@ class PlainConnection(httpcore.AsyncConnectionInterface):
         if self._http is not None:
             return self._http.has_expired()
         return time.monotonic() > self._free_since + KEEPALIVE or self._stream.is_readable()
-
-
-def build_connection(
-    origin: httpcore.Origin, stream: httpcore.AsyncNetworkStream
-) -> httpcore.AsyncConnectionInterface:
-    """A connection on a fresh stream of whatever kind."""
-    if isinstance(stream, PlainStream):
-        return PlainConnection(origin, stream)
-    return httpcore.AsyncHTTP11Connection(origin, stream, keepalive_expiry=KEEPALIVE)
 
 
 class Loan:

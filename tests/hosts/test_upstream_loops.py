@@ -1,4 +1,4 @@
-"""`transports.upstream.calls` on event loops of others: asyncio, and trio by way of anyio."""
+"""`transports.upstream.calls` on the event loops that a host can be run on: asyncio and trio."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import trustme
 from grokproto import events as e
 from grokproto.commands import UpstreamRequest
 from tests.hosts.hosting import Grok, far_end
-from transports.loops.anyio_loop import ANYIO
-from transports.loops.anyio_network import PlainBackend
+from transports.loops.plain_stream import open_plain_stream
+from transports.loops.running import find_loop
 from transports.simulator import FaultKind
 from transports.upstream.calls import Fetched, Upstream, UpstreamConfig
 
@@ -30,7 +30,11 @@ RUNS: dict[str, Callable[[Any], Any]] = {
     "asyncio": lambda main: asyncio.run(main()),
     "trio": trio.run,
 }
-both_loops = pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+with contextlib.suppress(ImportError):  # there is none for every system
+    import uvloop
+
+    RUNS["uvloop"] = lambda main: uvloop.run(main())
+every_loop = pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 
 
 def with_upstream(
@@ -41,7 +45,7 @@ def with_upstream(
 
     async def main() -> None:
         config = UpstreamConfig(connect_timeout=2, **options)
-        upstream = Upstream(config, on_error=faults.append, loop=ANYIO)
+        upstream = Upstream(config, on_error=faults.append, loop=find_loop())
         async with anyio.create_task_group() as group:
             await group.start(start, upstream)
             with anyio.fail_after(PATIENCE):
@@ -62,7 +66,7 @@ async def ask(upstream: Upstream, url: str, body: bytes = b"") -> Any:
     return await upstream.fetch(request, limit=10**6, timeout=PATIENCE)
 
 
-@both_loops
+@every_loop
 def test_connections_are_used_again(run: Any) -> None:
     async def check(upstream: Upstream) -> None:
         for _ in range(3):
@@ -73,7 +77,7 @@ def test_connections_are_used_again(run: Any) -> None:
         with_upstream(run, check)
 
 
-@both_loops
+@every_loop
 def test_kept_connection_that_was_closed_is_no_fault(run: Any) -> None:
     closed = threading.Event()
 
@@ -93,7 +97,7 @@ def test_kept_connection_that_was_closed_is_no_fault(run: Any) -> None:
         with_upstream(run, check)
 
 
-@both_loops
+@every_loop
 def test_faults_are_told_with_what_was_sent(run: Any) -> None:
     def serve(connection: socket.socket, number: int) -> None:
         if number:
@@ -115,7 +119,7 @@ def test_faults_are_told_with_what_was_sent(run: Any) -> None:
         with_upstream(run, check)
 
 
-@both_loops
+@every_loop
 def test_time_for_a_whole_response(run: Any) -> None:
     async def check(upstream: Upstream) -> None:
         request = UpstreamRequest("GET", f"{grok.simulator.base_url}/", ())
@@ -133,7 +137,7 @@ def test_time_for_a_whole_response(run: Any) -> None:
         with_upstream(run, check)
 
 
-@both_loops
+@every_loop
 def test_tls(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -163,7 +167,7 @@ def test_tls(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
         with_upstream(run, check)
 
 
-@both_loops
+@every_loop
 def test_proxy(run: Any) -> None:
     asked: list[bytes] = []
 
@@ -179,7 +183,7 @@ def test_proxy(run: Any) -> None:
     assert asked[0].startswith(b"GET http://far.example/a HTTP/1.1\r\n")
 
 
-@both_loops
+@every_loop
 def test_plain_connections(run: Any) -> None:
     """What httpcore may ask of a stream, and how it is told of what goes wrong."""
 
@@ -194,15 +198,14 @@ def test_plain_connections(run: Any) -> None:
         connection.recv(1)
 
     async def main() -> None:
-        backend = PlainBackend()
-        options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-        stream = await backend.connect_tcp("127.0.0.1", port, 1, None, options)
+        loop = find_loop()
+        stream = await open_plain_stream(loop, "127.0.0.1", port, 1)
         await stream.write(b"hello", 1)
         assert await stream.read(100, 1) == b"you"
         with pytest.raises(httpcore.ReadTimeout):
             await stream.read(100, 0.01)
         sock = stream.get_extra_info("socket")
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert stream.get_extra_info("is_readable") is False
         assert stream.get_extra_info("anything else") is None
         with pytest.raises(NotImplementedError):
@@ -211,15 +214,14 @@ def test_plain_connections(run: Any) -> None:
         with pytest.raises(httpcore.ReadError):
             await stream.read(100)
         with pytest.raises(httpcore.WriteError):
-            await stream.write(b"x")
-        reset = await backend.connect_tcp("127.0.0.1", port)
+            await stream.write(b"x" * 100_000)
+        reset = await open_plain_stream(loop, "127.0.0.1", port, 1)
         await reset.write(b"x")
         with pytest.raises(httpcore.ReadError):
             await reset.read(100)
         await reset.aclose()
         with pytest.raises(httpcore.ConnectError):
-            await backend.connect_tcp("127.0.0.1", nobody)
-        await backend.sleep(0)
+            await open_plain_stream(loop, "127.0.0.1", nobody, 1)
 
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = closed.getsockname()[1]

@@ -1,8 +1,9 @@
-"""Plain connections to far ends: a network backend of httpcore's that tries first and waits second.
+"""Plain connections to far ends: network streams for httpcore that try first and wait second.
 
-httpcore's own asks trio for every read within a cancel scope of its own. Here what the kernel has
-is taken at once, and only where it has nothing does a task sleep. Only reads without a timeout are
-fast; nobody here asks for another kind. TLS, and all that needs it, goes httpcore's own way.
+httpcore's own ask the event loop for every read within a cancel scope of its own. Here what the
+kernel has is taken at once, and only where it has nothing does a task sleep. Only reads without a
+timeout are fast; nobody here asks for another kind. TLS, and all that needs it, goes httpcore's own
+way.
 
 A body that is chunked can be taken off such a connection (`PlainStream.lend_body`).
 """
@@ -14,17 +15,14 @@ import re
 import select
 import socket
 import ssl
-from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any
 
 import httpcore
-import trio
-from httpcore import TrioBackend
 
-from .pump import get_pump
+from . import Handler, Loop, Sockets
 
-__all__ = ["PlainBackend", "PlainStream", "TrioBackend"]
+__all__ = ["PlainStream", "open_plain_stream"]
 
 _READ_BYTES = 64 * 1024
 _READS_AT_A_TURN = 2
@@ -67,8 +65,10 @@ class HeadFinder:
 class PlainStream(httpcore.AsyncNetworkStream):
     """One plain connection. It is watched as long as it is open and somebody wants to read."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, loop: Loop, sockets: Sockets) -> None:
         self._socket = sock
+        self._loop = loop
+        self._sockets = sockets
         self._finder = HeadFinder()
         self._unsent: list[bytes] = []
         self._timeout: float | None = None
@@ -80,11 +80,10 @@ class PlainStream(httpcore.AsyncNetworkStream):
         self._reads = 0
         """Since the last wait."""
         self._watched = False
-        self._handler: Callable[[], None] | None = None
-        self._reader: trio.lowlevel.Task | None = None
+        self._handler: Handler | None = None
+        self._reader = loop.make_nap()
         self._lent = False
         self.closed = False
-        sock.setblocking(False)
 
     # The body, for whoever wants it past httpcore
 
@@ -101,12 +100,12 @@ class PlainStream(httpcore.AsyncNetworkStream):
         self._lent = True
         return first
 
-    def listen(self, handler: Callable[[], None]) -> None:
+    def listen(self, handler: Handler) -> None:
         """Call `handler` whenever there may be something to receive."""
         self._handler = handler
         if not self._watched:
             self._watched = True
-            get_pump().watch(self._socket, self._notice)
+            self._sockets.watch(self._socket, self._notice)
 
     def pause(self) -> None:
         """Call no more."""
@@ -121,7 +120,7 @@ class PlainStream(httpcore.AsyncNetworkStream):
     def _unwatch(self) -> None:
         if self._watched:
             self._watched = False
-            get_pump().unwatch(self._socket)
+            self._sockets.unwatch(self._socket)
 
     def receive(self, max_bytes: int) -> bytes | None:
         """What has come; empty at the end of the stream, None where nothing has.
@@ -153,7 +152,7 @@ class PlainStream(httpcore.AsyncNetworkStream):
         self._body = None
         if timeout is None:
             return await self._read(max_bytes)
-        with trio.move_on_after(timeout):
+        with self._loop.open_scope(deadline=self._loop.current_time() + timeout):
             return await self._read(max_bytes)
         raise httpcore.ReadTimeout
 
@@ -163,12 +162,12 @@ class PlainStream(httpcore.AsyncNetworkStream):
             if self._drained:
                 await self._wait()
             elif self._reads >= _READS_AT_A_TURN:
-                await trio.lowlevel.checkpoint()
+                await self._loop.sleep_until(self._loop.current_time())
                 self._reads = 0
             self._reads += 1
             while (data := self.receive(size)) is None:
                 await self._wait()
-        except (OSError, trio.ClosedResourceError) as exc:
+        except OSError as exc:
             raise httpcore.ReadError(str(exc)) from exc
         self._drained = len(data) < size
         start = self._finder.find_body(data)
@@ -179,24 +178,19 @@ class PlainStream(httpcore.AsyncNetworkStream):
 
     async def _wait(self) -> None:
         """Wait until there may be something to receive."""
-        if self.closed:
-            raise trio.ClosedResourceError
-        self._reader = trio.lowlevel.current_task()
         self._reads = 0
-        self.listen(self._wake)
-        await trio.lowlevel.wait_task_rescheduled(self._give_up)
+        if not self.closed:
+            self.listen(self._wake)
+            try:
+                await self._reader.sleep()
+            finally:
+                self._handler = None
         if self.closed:
-            raise trio.ClosedResourceError
+            raise OSError("the connection was given up")
 
     def _wake(self) -> None:
         self._handler = None
-        if self._reader is not None:
-            reader, self._reader = self._reader, None
-            trio.lowlevel.reschedule(reader)
-
-    def _give_up(self, _: object) -> trio.lowlevel.Abort:
-        self._handler = self._reader = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        self._reader.wake()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._finder = HeadFinder()  # a request: what follows is another response
@@ -210,17 +204,18 @@ class PlainStream(httpcore.AsyncNetworkStream):
         """Send the request, which comes as a head and a body, in one piece."""
         data = memoryview(b"".join(self._unsent))
         self._unsent.clear()
+        timeout = inf if self._timeout is None else self._timeout
         try:
             data = data[self._try_send(data) :]
             if data:
-                with trio.fail_after(inf if self._timeout is None else self._timeout):
+                with self._loop.open_scope(deadline=self._loop.current_time() + timeout):
                     while data:
-                        await trio.lowlevel.wait_writable(self._socket)
+                        await self._sockets.wait_writable(self._socket)
                         data = data[self._try_send(data) :]
-        except trio.TooSlowError as exc:
-            raise httpcore.WriteTimeout(str(exc)) from exc
-        except (OSError, trio.ClosedResourceError) as exc:
+        except OSError as exc:
             raise httpcore.WriteError(str(exc)) from exc
+        if data:
+            raise httpcore.WriteTimeout(f"nothing more was taken within {timeout:g} seconds")
 
     def _try_send(self, data: memoryview) -> int:
         try:
@@ -238,7 +233,7 @@ class PlainStream(httpcore.AsyncNetworkStream):
         self.closed = True
         if self._socket.fileno() >= 0:
             self._unwatch()
-            trio.lowlevel.notify_closing(self._socket)
+            self._sockets.forget(self._socket)
             self._socket.close()
         self._wake()
 
@@ -270,31 +265,17 @@ def is_readable(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-class PlainBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections as httpcore's trio backend does, and reads from them its own way."""
+async def open_plain_stream(loop: Loop, host: str, port: int, timeout: float) -> PlainStream:
+    """Connect.
 
-    def __init__(self) -> None:
-        self._trio = TrioBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect.
-
-        Raises:
-            httpcore.ConnectError: That cannot be done.
-            httpcore.ConnectTimeout: Not within `timeout` seconds.
-        """
-        stream = await self._trio.connect_tcp(host, port, timeout, local_address, socket_options)
-        opened: trio.socket.SocketType = stream.get_extra_info("socket")
-        family, kind, protocol = opened.family, opened.type, opened.proto
-        return PlainStream(socket.socket(family, kind, protocol, fileno=opened.detach()))
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await trio.sleep(seconds)
+    Raises:
+        httpcore.ConnectError: That cannot be done.
+        httpcore.ConnectTimeout: Not within `timeout` seconds.
+    """
+    assert loop.sockets is not None
+    try:
+        with loop.open_scope(deadline=loop.current_time() + timeout):
+            return PlainStream(await loop.sockets.connect(host, port), loop, loop.sockets)
+    except OSError as exc:
+        raise httpcore.ConnectError(str(exc)) from exc
+    raise httpcore.ConnectTimeout
