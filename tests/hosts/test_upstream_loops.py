@@ -19,10 +19,10 @@ import trustme
 from grokproto import events as e
 from grokproto.commands import UpstreamRequest
 from tests.hosts.hosting import Grok, far_end
-from transports.loops.plain_stream import open_plain_stream
 from transports.loops.running import find_loop
 from transports.simulator import FaultKind
 from transports.upstream.calls import Fetched, Upstream, UpstreamConfig
+from transports.upstream.plain_stream import open_plain_stream
 
 PATIENCE = 10.0
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"

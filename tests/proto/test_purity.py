@@ -61,7 +61,7 @@ WHATEVER_LOOP = {
     *("pool/scheduler", "pool/orders", "pool/admin", "pool/waiting", "pool/store", "keys", "logs"),
     *("api/front", "api/routes", "api/drift", "api/gathering", "api/service", "pictures/desk"),
     *("driving/drive", "driving/answer", "driving/follow", "driving/previews", "loops/__init__"),
-    *("loops/mailbox", "loops/plain_stream", "loops/pump", "upstream/body", "upstream/plain"),
+    *("loops/mailbox", "loops/pump", "upstream/body", "upstream/plain", "upstream/plain_stream"),
 }
 """What all hosts share: it knows no event loop."""
 LOOPS = {"trio", "anyio", "asyncio", "sniffio"}
@@ -71,9 +71,11 @@ ONLY_IN = {
     "httpcore": {
         *(
             f"transports/upstream/{name}.py"
-            for name in ("calls", "calls_threads", "plain", "rules")
+            for name in (
+                *("calls", "calls_threads", "plain", "plain_stream", "plain_threads", "rules"),
+            )
         ),
-        *(f"transports/loops/{name}.py" for name in ("plain_stream", "trio_loop", "asyncio_loop")),
+        *(f"transports/loops/{name}.py" for name in ("trio_loop", "asyncio_loop")),
         "transports/pictures/request.py",
     },
 }

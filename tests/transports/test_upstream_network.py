@@ -6,8 +6,8 @@ import socket
 
 import trio
 
-from transports.loops.plain_stream import open_plain_stream
 from transports.loops.trio_loop import TRIO
+from transports.upstream.plain_stream import open_plain_stream
 
 
 def test_far_end_that_never_makes_it_wait_leaves_room_for_others() -> None:

@@ -14,7 +14,7 @@ from grokproto import events as e
 
 from ..loops import Loop, Scope
 from ..server.errors import ClientLeftError
-from ..upstream.body import DirectBody
+from ..upstream.body import FollowedBody
 from ..upstream.calls import Upstream, UpstreamCall
 from .follow import Follower
 from .previews import fetch_preview
@@ -311,7 +311,7 @@ class Drive:
 
     # The way of a token
 
-    async def _follow(self, body: DirectBody, command: c.ReceiveData) -> c.Command:
+    async def _follow(self, body: FollowedBody, command: c.ReceiveData) -> c.Command:
         """Carry out `ReceiveData` as often as it comes; give the next command that is another."""
         follower = Follower(
             self._exchange,

@@ -17,7 +17,7 @@ from grokproto import events as e
 from ..loops import Loop, Scope
 from ..loops.mailbox import TimedNap
 from ..server.errors import ClientLeftError
-from ..upstream.body import DirectBody
+from ..upstream.body import FollowedBody
 
 _COMPLETED = e.Completed()
 
@@ -53,7 +53,7 @@ class Follower:
         self,
         exchange: c.Branch,
         client: Receiver,
-        body: DirectBody,
+        body: FollowedBody,
         command: c.ReceiveData,
         loop: Loop,
         nap: TimedNap,

@@ -5,7 +5,8 @@ and comes over a plain connection, is nothing but chunks; to pass each of them t
 and four generators costs several times what there is to do. So the body is taken apart here, and
 httpcore is told that it was empty; its connection is as good as new when the body is over.
 
-Nobody has to wait for a body: whoever follows it is called when something has come.
+Tasks need not wait for a body: whoever follows it is called when something has come. A thread reads
+it, and waits there.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from grokproto.events import DataReceived, EndOfMessage, RequestFailed
 
 from .chunks import BrokenChunksError, ChunkReader
 
-READ_BYTES = 8 * 1024
-"""At once. Less than a socket holds: other streams have their turn between two reads."""
+_READ_BYTES = 64 * 1024
+_AT_A_TURN = 8 * 1024
+"""Less than a socket holds: other streams have their turn between two reads."""
 
 _Event: TypeAlias = DataReceived | EndOfMessage | RequestFailed
 
@@ -30,6 +32,14 @@ class Source(Protocol):
         """What has come; empty at the end of the stream, None where nothing has. Raises OSError."""
         ...
 
+    def settle(self, *, clean: bool) -> None:
+        """The body is over. Where it is `clean`, the connection may be used again."""
+        ...
+
+
+class WatchedSource(Source, Protocol):
+    """One that can tell when there is something to receive."""
+
     def listen(self, handler: Callable[[], None]) -> None:
         """Call `handler` whenever there may be something to receive."""
         ...
@@ -38,12 +48,8 @@ class Source(Protocol):
         """Call no more."""
         ...
 
-    def settle(self, *, clean: bool) -> None:
-        """The body is over. Where it is `clean`, the connection may be used again."""
-        ...
 
-
-class DirectBody:
+class ChunkedBody:
     """One body, from its first byte to its last.
 
     Args:
@@ -56,7 +62,6 @@ class DirectBody:
         self._chunks = ChunkReader()
         self._events: list[_Event] = []
         """Two at the most: a piece, and the end."""
-        self._sink: Callable[[], None] | None = None
         self._over = False
         if first:
             self._take(first)
@@ -65,30 +70,15 @@ class DirectBody:
         """The next of what has come; None where there is none. The end is an event too."""
         return self._events.pop(0) if self._events else None
 
-    def follow(self, sink: Callable[[], None]) -> None:
-        """Call `sink` when there is an event, until `unfollow`; not while there is one already.
-
-        What is not taken then holds the far end back: it is read one piece ahead.
-        """
-        self._sink = sink
-        if not self._over:
-            self._source.listen(self._read)
-
-    def unfollow(self) -> None:
-        """Call no more."""
-        self._sink = None
-
     def close(self) -> None:
         """Give the body up, if it is not over."""
         if not self._over:
             self._finish(clean=False)
 
-    def _read(self) -> None:
-        if self._sink is None or self._events:
-            self._source.pause()
-            return
+    def read(self, size: int = _READ_BYTES) -> None:
+        """Read once; what came is among the events then."""
         try:
-            data = self._source.receive(READ_BYTES)
+            data = self._source.receive(size)
         except OSError as exc:
             self._fail(exc.strerror or str(exc))
         else:
@@ -96,8 +86,6 @@ class DirectBody:
                 self._take(data)
             elif data is not None:
                 self._fail("the connection was closed in the middle of the response")
-        if self._events:
-            self._sink()
 
     def _take(self, data: bytes) -> None:
         try:
@@ -118,3 +106,38 @@ class DirectBody:
     def _finish(self, *, clean: bool) -> None:
         self._over = True
         self._source.settle(clean=clean)
+
+
+class FollowedBody(ChunkedBody):
+    """A body that tells whoever follows it when something has come.
+
+    Args:
+        source: See `ChunkedBody`.
+        first: See there.
+    """
+
+    def __init__(self, source: WatchedSource, first: bytes) -> None:
+        self._watched = source
+        self._sink: Callable[[], None] | None = None
+        super().__init__(source, first)
+
+    def follow(self, sink: Callable[[], None]) -> None:
+        """Call `sink` when there is an event, until `unfollow`; not while there is one already.
+
+        What is not taken then holds the far end back: it is read one piece ahead.
+        """
+        self._sink = sink
+        if not self._over:
+            self._watched.listen(self._notice)
+
+    def unfollow(self) -> None:
+        """Call no more."""
+        self._sink = None
+
+    def _notice(self) -> None:
+        if self._sink is None or self._events:
+            self._watched.pause()
+            return
+        self.read(_AT_A_TURN)
+        if self._events:
+            self._sink()

@@ -31,11 +31,11 @@ from grokproto.events import (
 
 from ..loops import NOBODY, Loop, Nursery, Scope, TaskStatus
 from ..loops.mailbox import Mailbox, Mailroom
-from ..loops.plain_stream import open_plain_stream
 from ..loops.trio_loop import TRIO
-from .body import DirectBody
+from .body import FollowedBody
 from .codings import build_decoder
 from .plain import Loan, PlainConnection
+from .plain_stream import open_plain_stream
 from .rules import (
     FAULTS,
     KEEPALIVE,
@@ -214,12 +214,12 @@ class UpstreamCall:
         self._upstream = upstream
         self._scope = upstream.loop.open_scope()
         self._mailbox: Mailbox[_Found] = upstream.mailroom.open_mailbox()
-        self._body: DirectBody | None = None
+        self._body: FollowedBody | None = None
         self._head_taken = False
         self._closed = False
 
     @property
-    def body(self) -> DirectBody | None:
+    def body(self) -> FollowedBody | None:
         """The body, if the head was taken and it can be followed; else there is `receive`."""
         return self._body if self._head_taken else None
 
@@ -231,7 +231,7 @@ class UpstreamCall:
         self._head_taken = self._head_taken or isinstance(found, ResponseReceived)
         return found or _TIMED_OUT
 
-    async def _receive_body(self, body: DirectBody, deadline: float) -> _Found | TimedOut:
+    async def _receive_body(self, body: FollowedBody, deadline: float) -> _Found | TimedOut:
         event = body.next_event()
         if event is None:
             nap = self._upstream.mailroom.make_nap()
@@ -336,7 +336,7 @@ class UpstreamCall:
             if usable and not upstream.keep(place, connection):
                 connection.close()
 
-        self._body = DirectBody(Loan(connection, settle), first)
+        self._body = FollowedBody(Loan(connection, settle), first)
         return True
 
     async def _read_response(

@@ -27,9 +27,10 @@ from grokproto.events import (
     TimedOut,
 )
 
-from ..loops.chunk_joiner import ChunkJoiner
 from ..loops.threads import Handover, InterruptedWaitError, News
+from .body import ChunkedBody
 from .codings import build_decoder
+from .plain_threads import ThreadedConnection, ThreadedLoan
 from .rules import (
     FAULTS,
     KEEPALIVE,
@@ -74,7 +75,19 @@ class _Wire(httpcore.NetworkBackend):
             httpcore.ConnectTimeout: Not within `timeout` seconds.
         """
         stream = self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _Stream(stream, self, plain=True)
+        return _Stream(stream, self)
+
+    def connect_plain(self, host: str, port: int, timeout: float | None = None) -> socket.socket:
+        """The same for whoever wants a socket.
+
+        Raises:
+            httpcore.ConnectError: That cannot be done.
+            httpcore.ConnectTimeout: Not within `timeout` seconds.
+        """
+        stream = self._backend.connect_tcp(host, port, timeout)
+        self.note(stream)
+        opened: socket.socket = stream.get_extra_info("socket")
+        return opened
 
     def note(self, stream: httpcore.NetworkStream) -> None:
         """This is how the far end is reached from now on."""
@@ -101,26 +114,17 @@ class _Wire(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A stream of httpcore's whose wire knows of it; where it is plain, chunks are joined."""
+    """A stream of httpcore's whose wire knows of it."""
 
-    def __init__(self, stream: httpcore.NetworkStream, wire: _Wire, *, plain: bool) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, wire: _Wire) -> None:
         self._stream = stream
         self._wire = wire
-        self._joiner = ChunkJoiner() if plain else None
         wire.note(stream)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._joiner is None:
-            return self._stream.read(max_bytes, timeout)
-        while True:
-            data = self._stream.read(max_bytes, timeout)
-            joined = self._joiner.join(data)
-            if joined or not data:  # nothing would look like the end
-                return joined
+        return self._stream.read(max_bytes, timeout)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if self._joiner is not None:
-            self._joiner = ChunkJoiner()  # a request: what follows is another response
         self._stream.write(buffer, timeout)
 
     def close(self) -> None:
@@ -133,7 +137,7 @@ class _Stream(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         secured = self._stream.start_tls(ssl_context, server_hostname, timeout)
-        return _Stream(secured, self._wire, plain=False)
+        return _Stream(secured, self._wire)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -231,6 +235,8 @@ class ThreadedUpstream:
     def connect(self, origin: httpcore.Origin) -> _Connection:
         """A connection that is not open yet."""
         wire = _Wire()
+        if origin.scheme == b"http" and self._proxy is None:
+            return _Connection(ThreadedConnection(origin, wire.connect_plain), wire)
         factory = httpcore.ConnectionPool(
             ssl_context=self._context,
             proxy=self._proxy,
@@ -321,10 +327,11 @@ class ThreadedCall:
                 connection.http.close()
                 connection, reused = None, False
             sent = True
-            framed = self._read_response(response)
-            self._let_go()
-            self._upstream.give_back(place, connection)
-            return EndOfMessage(framed)
+            end = self._read_lent(connection.http, response) or self._read_response(response)
+            if isinstance(end, EndOfMessage):
+                self._let_go()
+                self._upstream.give_back(place, connection)
+            return end
         except FAULTS as exc:
             return RequestFailed(tell_fault(exc), sent=sent)
         except InterruptedWaitError:
@@ -352,8 +359,30 @@ class ThreadedCall:
                 raise InterruptedWaitError
             self._connection = None
 
-    def _read_response(self, response: httpcore.Response) -> bool:
-        """Pass the response on; say whether its framing marks its end."""
+    def _read_lent(
+        self, http: httpcore.ConnectionInterface, response: httpcore.Response
+    ) -> EndOfMessage | RequestFailed | None:
+        """Pass the response on with its body taken off the connection, if that can be done."""
+        headers = read_headers(response)
+        if not isinstance(http, ThreadedConnection) or "content-encoding" in dict(headers):
+            return None
+        first = http.lend_body()
+        if first is None:
+            return None
+        body = ChunkedBody(ThreadedLoan(http), first)
+        try:
+            self._found.put(ResponseReceived(response.status, headers))
+            while True:
+                while (event := body.next_event()) is not None:
+                    if not isinstance(event, DataReceived):
+                        return event
+                    self._found.put(event)
+                body.read()
+        finally:
+            body.close()
+
+    def _read_response(self, response: httpcore.Response) -> EndOfMessage:
+        """Pass the response on."""
         headers = read_headers(response)
         fields = dict(headers)
         decoder = build_decoder(fields.get("content-encoding", ""))
@@ -363,4 +392,4 @@ class ThreadedCall:
                 for piece in decoder.decode(data):
                     self._found.put(DataReceived(piece))
         decoder.finish()
-        return is_framed(self._request.method, response, fields)
+        return EndOfMessage(is_framed(self._request.method, response, fields))

@@ -9,61 +9,62 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import httpcore
 
-from ..loops.plain_stream import PlainStream
+from .lending import Lender
+from .plain_stream import PlainStream
 from .rules import KEEPALIVE
 
+S = TypeVar("S", bound=Lender)
 
-class PlainConnection(httpcore.AsyncConnectionInterface):
-    """One connection.
+
+class KeptConnection(Generic[S]):
+    """What is the same for tasks and for threads.
 
     Args:
         origin: The far end.
-        stream: Open, and used by nobody else.
+        stream: Used by nobody else; None where it is not open yet.
     """
 
-    def __init__(self, origin: httpcore.Origin, stream: PlainStream) -> None:
+    def __init__(self, origin: httpcore.Origin, stream: S | None = None) -> None:
         self._origin = origin
         self._stream = stream
-        self._http: httpcore.AsyncHTTP11Connection | None = None
+        self._http: httpcore.AsyncHTTP11Connection | httpcore.HTTP11Connection | None = None
         """Of the call under way; None between calls."""
         self._free_since = time.monotonic()
         self._is_last = False
         """The far end closes after this response."""
-        self.receive = stream.receive
-        self.listen = stream.listen
-        self.pause = stream.pause
 
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send a request; give its response, whose body is still to be read."""
-        self._http = httpcore.AsyncHTTP11Connection(self._origin, self._stream)
-        response = await self._http.handle_async_request(request)
+    def _note(self, response: httpcore.Response) -> None:
+        """Look at the head of a response."""
         self._is_last = response.extensions["http_version"] != b"HTTP/1.1" or any(
             name.lower() == b"connection" and b"close" in value.lower()
             for name, value in response.headers
         )
-        return response
+
+    @property
+    def lender(self) -> S:
+        """Its stream, which must be open."""
+        assert self._stream is not None
+        return self._stream
 
     def lend_body(self) -> bytes | None:
-        """See `PlainStream.lend_body`. `take_back` is owed, and nothing else to be done with the
+        """See `Lender.lend_body`. `take_back` is owed, and nothing else to be done with the
         response."""
-        return self._stream.lend_body()
+        return self.lender.lend_body()
 
     def take_back(self, *, clean: bool) -> None:
         """The body is read; the connection can be used again unless it is not `clean`."""
-        self._stream.take_back(clean=clean and not self._is_last)
+        self.lender.take_back(clean=clean and not self._is_last)
         self._http = None
         self._free_since = time.monotonic()
 
     def close(self) -> None:
         """Close it here and now."""
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        """Close it, whatever goes on."""
-        await self._stream.aclose()
+        if self._stream is not None:
+            self._stream.close()
 
     def can_handle_request(self, origin: httpcore.Origin) -> bool:
         """Whether it leads there."""
@@ -71,11 +72,11 @@ class PlainConnection(httpcore.AsyncConnectionInterface):
 
     def is_closed(self) -> bool:
         """Whether it is of no use any more."""
-        return self._stream.closed
+        return self._stream is not None and self._stream.closed
 
     def is_idle(self) -> bool:
         """Whether no call is under way."""
-        return not self._stream.closed and (self._http is None or self._http.is_idle())
+        return not self.is_closed() and (self._http is None or self._http.is_idle())
 
     def is_available(self) -> bool:
         """Whether a call can be made."""
@@ -85,11 +86,26 @@ class PlainConnection(httpcore.AsyncConnectionInterface):
         """Whether it was idle for too long, or the far end has closed it."""
         if self._http is not None:
             return self._http.has_expired()
-        return time.monotonic() > self._free_since + KEEPALIVE or self._stream.is_readable()
+        return time.monotonic() > self._free_since + KEEPALIVE or self.lender.is_readable()
+
+
+class PlainConnection(KeptConnection[PlainStream], httpcore.AsyncConnectionInterface):
+    """One connection, for tasks."""
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Send a request; give its response, whose body is still to be read."""
+        http = self._http = httpcore.AsyncHTTP11Connection(self._origin, self.lender)
+        response = await http.handle_async_request(request)
+        self._note(response)
+        return response
+
+    async def aclose(self) -> None:
+        """Close it, whatever goes on."""
+        await self.lender.aclose()
 
 
 class Loan:
-    """See `body.Source`: a connection whose body is lent.
+    """See `body.WatchedSource`: a connection whose body is lent to a task.
 
     Args:
         connection: The connection.
@@ -99,9 +115,10 @@ class Loan:
     def __init__(self, connection: PlainConnection, settled: Callable[[bool], None]) -> None:
         self._connection = connection
         self._settled = settled
-        self.receive = connection.receive
-        self.listen = connection.listen
-        self.pause = connection.pause
+        stream = connection.lender
+        self.receive = stream.receive
+        self.listen = stream.listen
+        self.pause = stream.pause
 
     def settle(self, *, clean: bool) -> None:
         """See `body.Source`."""

@@ -1,0 +1,103 @@
+"""A plain connection to a far end, for threads; see `plain` and `plain_stream`."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+
+import httpcore
+
+from .lending import GATHERED, Lender
+from .plain import KeptConnection
+
+_READ_BYTES = 64 * 1024
+
+
+class ThreadedStream(Lender, httpcore.NetworkStream):
+    """One plain connection. Whoever reads from it waits."""
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._unsent:
+            with contextlib.suppress(httpcore.WriteError):  # there may be an answer all the same
+                self._flush()
+        if kept := self._take_kept():
+            return kept
+        with _told_as(httpcore.ReadError, httpcore.ReadTimeout):
+            self._socket.settimeout(timeout)
+            return self._keep_body(self._socket.recv(min(max_bytes, _READ_BYTES)))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._put(buffer)
+        self._socket.settimeout(timeout)
+        if len(buffer) > GATHERED:
+            self._flush()
+
+    def _flush(self) -> None:
+        with _told_as(httpcore.WriteError, httpcore.WriteTimeout):
+            self._socket.sendall(self._take_unsent())
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        raise NotImplementedError("plain connections are for plain origins")
+
+
+class ThreadedConnection(KeptConnection[ThreadedStream], httpcore.ConnectionInterface):
+    """One connection, for threads. It opens with its first request.
+
+    Args:
+        origin: The far end.
+        connect: Opens a socket to a host and a port, within so many seconds.
+    """
+
+    def __init__(
+        self,
+        origin: httpcore.Origin,
+        connect: Callable[[str, int, float | None], socket.socket],
+    ) -> None:
+        super().__init__(origin)
+        self._connect = connect
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Send a request; give its response, whose body is still to be read."""
+        if self._stream is None:
+            host, timeouts = self._origin.host.decode("ascii"), request.extensions["timeout"]
+            self._stream = ThreadedStream(
+                self._connect(host, self._origin.port, timeouts.get("connect"))
+            )
+        http = self._http = httpcore.HTTP11Connection(self._origin, self._stream)
+        response = http.handle_request(request)
+        self._note(response)
+        return response
+
+
+class ThreadedLoan:
+    """See `body.Source`: a connection whose body is lent to a thread.
+
+    Args:
+        connection: The connection.
+    """
+
+    def __init__(self, connection: ThreadedConnection) -> None:
+        self._connection = connection
+        self.receive = connection.lender.receive
+
+    def settle(self, *, clean: bool) -> None:
+        """See `body.Source`."""
+        self._connection.take_back(clean=clean)
+
+
+@contextlib.contextmanager
+def _told_as(error: type[Exception], timeout: type[Exception]) -> Iterator[None]:
+    """Tell httpcore of what happens in its own words."""
+    try:
+        yield
+    except TimeoutError as exc:
+        raise timeout(str(exc)) from exc
+    except OSError as exc:
+        raise error(str(exc)) from exc
