@@ -10,13 +10,16 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
 import hypercorn.asyncio
 import hypercorn.config
 import hypercorn.trio
+import pytest
 import trio
+import trustme
 import uvicorn
 import werkzeug.serving
 
@@ -286,3 +289,40 @@ def far_end(
             listener.shutdown(socket.SHUT_RDWR)
     thread.join(PATIENCE)
     assert not thread.is_alive()
+
+
+@attrs.frozen
+class SecureEnd:
+    """A far end with TLS. It answers once, and says nothing to who comes next."""
+
+    url: str
+    silent: threading.Event
+    """Somebody waits for an answer in vain."""
+    ended: threading.Event
+    """They have left."""
+
+
+@contextlib.contextmanager
+def secure_end(monkeypatch: pytest.MonkeyPatch, directory: Path) -> Iterator[SecureEnd]:
+    """A far end whose authority is trusted."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(directory / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    silent, ended = threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket, number: int) -> None:
+        connection.recv(65536)
+        if number == 0:
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi"
+            )
+            return
+        silent.set()
+        with contextlib.suppress(OSError):
+            connection.recv(1)
+        ended.set()
+
+    with far_end(serve, context) as port:
+        yield SecureEnd(f"https://localhost:{port}/", silent, ended)

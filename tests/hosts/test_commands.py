@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +21,13 @@ pytestmark = pytest.mark.heavy
 ROOT = Path(__file__).parents[2]
 ASGI = "transports.asgi:build_app"
 COMMANDS = {
-    "uvicorn": ("uvicorn", "--factory", ASGI, "--port", "{port}"),
+    "uvicorn": ("uvicorn", "--factory", ASGI, "--fd", "{fd}"),
     "hypercorn on trio": (
-        *("hypercorn", "--worker-class", "trio", f"{ASGI}()", "--bind", "127.0.0.1:{port}"),
+        *("hypercorn", "--worker-class", "trio", f"{ASGI}()", "--bind", "fd://{fd}"),
     ),
-    "hypercorn on asyncio": ("hypercorn", f"{ASGI}()", "--bind", "127.0.0.1:{port}"),
+    "hypercorn on asyncio": ("hypercorn", f"{ASGI}()", "--bind", "fd://{fd}"),
     "gunicorn": (
-        *("gunicorn", "--threads", "32", "--bind", "127.0.0.1:{port}"),
+        *("gunicorn", "--threads", "32", "--bind", "fd://{fd}"),
         "transports.threaded:build_app()",
     ),
 }
@@ -38,9 +37,10 @@ PATIENCE = 20.0
 
 @contextmanager
 def started(command: tuple[str, ...], grok: str, directory: Path) -> Iterator[str]:
-    """A server; gives its address, and sees to it that it ends by itself when told to."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
+    """A server; gives its address, and sees to it that it ends by itself when told to.
+
+    It is given a socket that listens already, so who connects at once is served once it is there.
+    """
     variables = {
         "GROK_BASE_URL": grok,
         "API_KEY": KEY,
@@ -49,17 +49,19 @@ def started(command: tuple[str, ...], grok: str, directory: Path) -> Iterator[st
         "QUOTA_PROBE": "false",
         "PYTHONPATH": str(ROOT),
     }
-    name, *arguments = (each.format(port=port) for each in command)
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / name), *arguments],
-        env={**os.environ, **variables},
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        name, *arguments = (each.format(fd=sock.fileno()) for each in command)
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / name), *arguments],
+            env={**os.environ, **variables},
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            pass_fds=[sock.fileno()],
+        )
     try:
-        wait_for(port, process)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
@@ -69,20 +71,6 @@ def started(command: tuple[str, ...], grok: str, directory: Path) -> Iterator[st
             process.kill()
             raise
     assert "Traceback" not in log
-
-
-def wait_for(port: int, process: subprocess.Popen[str]) -> None:
-    """Until somebody listens."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[0]
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-            continue
-        return
-    raise AssertionError("nobody listens")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import socket
-import ssl
 import threading
 import time
 import wsgiref.validate
@@ -16,14 +15,13 @@ from typing import Any
 import flask
 import pytest
 import trio
-import trustme
 from structlog.testing import capture_logs
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from grokproto import events as e
 from grokproto.commands import UpstreamRequest
 from grokproto.errors import ConfigurationError
-from tests.hosts.hosting import KEY, Grok, far_end, run_werkzeug, running
+from tests.hosts.hosting import KEY, Grok, far_end, run_werkzeug, running, secure_end
 from transports.conform import CHECKS, Outcome, Target, run_checks
 from transports.loops.threads import Handover, InterruptedWaitError, News
 from transports.simulator import Delivery, FaultKind
@@ -214,29 +212,12 @@ def test_time_for_a_whole_response(grok: Grok) -> None:
 
 
 def test_tls_and_giving_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    silent, ended = threading.Event(), threading.Event()
-
-    def serve(connection: socket.socket, number: int) -> None:
-        connection.recv(65536)
-        if number == 0:
-            connection.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
-            return
-        silent.set()
-        with contextlib.suppress(OSError):
-            connection.recv(1)
-        ended.set()
-
-    with far_end(serve, context) as port, upstream() as far:
-        assert ask(far, f"https://localhost:{port}/").body == b"hi"
-        call = far.call(UpstreamRequest("GET", f"https://localhost:{port}/", ()), News())
-        assert silent.wait(PATIENCE)
+    with secure_end(monkeypatch, tmp_path) as end, upstream() as far:
+        assert ask(far, end.url).body == b"hi"
+        call = far.call(UpstreamRequest("GET", end.url, ()), News())
+        assert end.silent.wait(PATIENCE)
         call.close()
-        assert ended.wait(0.5)
+        assert end.ended.wait(0.5)
 
 
 def test_proxy(grok: Grok) -> None:

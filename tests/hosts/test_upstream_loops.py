@@ -14,11 +14,10 @@ import anyio
 import httpcore
 import pytest
 import trio
-import trustme
 
 from grokproto import events as e
 from grokproto.commands import UpstreamRequest
-from tests.hosts.hosting import Grok, far_end
+from tests.hosts.hosting import Grok, far_end, secure_end
 from transports.loops.running import find_loop
 from transports.simulator import FaultKind
 from transports.upstream.calls import Fetched, Upstream, UpstreamConfig
@@ -139,31 +138,14 @@ def test_time_for_a_whole_response(run: Any) -> None:
 
 @every_loop
 def test_tls(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    silent, ended = threading.Event(), threading.Event()
-
-    def serve(connection: socket.socket, number: int) -> None:
-        connection.recv(65536)
-        if number == 0:
-            connection.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
-            return
-        silent.set()
-        with contextlib.suppress(OSError):
-            connection.recv(1)
-        ended.set()
-
     async def check(upstream: Upstream) -> None:
-        assert (await ask(upstream, f"https://localhost:{port}/")).body == b"hi"
-        call = upstream.call(UpstreamRequest("GET", f"https://localhost:{port}/", ()))
-        await anyio.to_thread.run_sync(silent.wait)
+        assert (await ask(upstream, end.url)).body == b"hi"
+        call = upstream.call(UpstreamRequest("GET", end.url, ()))
+        await anyio.to_thread.run_sync(end.silent.wait)
         call.close()
-        assert await anyio.to_thread.run_sync(ended.wait, 0.5)
+        assert await anyio.to_thread.run_sync(end.ended.wait, 0.5)
 
-    with far_end(serve, context) as port:
+    with secure_end(monkeypatch, tmp_path) as end:
         with_upstream(run, check)
 
 

@@ -11,11 +11,11 @@ import trio.testing
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.fuzz.targets import answer_request
 from tests.strategies import cuts
 from transports.loops.sockets import Transport
 from transports.server.connections import Connections
-from transports.server.errors import BadBodyError, BodyTooLargeError
-from transports.server.http_request import ConnectionLimits, HTTPRequest
+from transports.server.http_request import ConnectionLimits
 
 PATIENCE = 10.0
 LIMITS = ConnectionLimits(max_header_bytes=400)
@@ -58,28 +58,6 @@ SPOILERS = [
 ]
 
 
-async def answer(request: HTTPRequest) -> None:
-    """Answer with what came, in one of the shapes there are."""
-    body = b""
-    if request.path != "/unread":
-        try:
-            body = await request.receive_body(50)
-        except BodyTooLargeError:
-            await request.respond(413, [], b"")
-            return
-        except BadBodyError as exc:
-            await request.respond(400, [], str(exc).encode())
-            return
-    said = [request.method, request.path, request.query, request.headers.items(), body.hex()]
-    if request.path != "/stream":
-        await request.respond(200, [], json.dumps(said).encode())
-        return
-    await request.send_response(200, [])
-    for word in said:
-        await request.send_data(json.dumps(word).encode())
-    await request.end_response()
-
-
 async def talk(pieces: list[bytes]) -> bytes:
     """What a server says to these pieces, less its dates."""
     ours, theirs = socket.socketpair()
@@ -89,7 +67,7 @@ async def talk(pieces: list[bytes]) -> bytes:
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             serve = Connections().serve
-            nursery.start_soon(serve, Transport(theirs), answer, LIMITS, errors.append)
+            nursery.start_soon(serve, Transport(theirs), answer_request, LIMITS, errors.append)
             async with client:
                 try:
                     for piece in pieces:

@@ -271,11 +271,16 @@ CREDENTIALS_FAULTS = frozenset(
 """What another credential may cure."""
 
 
-@pytest.mark.parametrize("kind", sorted(set(FaultKind) - CREDENTIALS_FAULTS, key=str))
-@pytest.mark.parametrize("path", [NEW, UPLOAD, DRAWN])
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (path, kind)
+        for path in (NEW, UPLOAD, DRAWN)
+        for kind in sorted(set(FaultKind) - CREDENTIALS_FAULTS, key=str)
+        if path != DRAWN or kind not in STALLS[4:]  # a picture takes its time, in pieces of a line
+    ],
+)
 def test_fault_that_no_other_credential_cures_costs_two_calls(kind: FaultKind, path: str) -> None:
-    if path == DRAWN and kind in STALLS[4:]:
-        pytest.skip("a picture of 32 MB takes its time, in pieces of a line")
     timeout = "0.1" if kind in STALLS[:4] else "10"
 
     async def check(served: Served) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import attrs
 
 from ..loops import Scope
 from .errors import BodyTooLargeError
 from .heads import split_target
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 Headers = Iterable[tuple[str, str]]
 
@@ -56,11 +53,44 @@ class RequestHeaders:
         return list(self._items)
 
 
+class Responder(Protocol):
+    """The connection that a request came by, as far as the request needs it."""
+
+    closing: bool
+    """This request is the last."""
+
+    def watch(self, scope: Scope | None) -> None:
+        """Cancel `scope` as soon as the client has left; None ends that."""
+        ...
+
+    async def receive_body(self, limit: int) -> bytes:
+        """See `HTTPRequest`; as the others."""
+        ...
+
+    def put_head(self, status: int, headers: list[tuple[str, str]]) -> None: ...
+
+    def put_data(self, data: bytes) -> None: ...
+
+    def put_end(self) -> None: ...
+
+    def put_raw(self, data: bytes) -> None: ...
+
+    def flush(self) -> bool: ...
+
+    async def drain(self) -> None: ...
+
+    def cut(self) -> None:
+        """Whoever was sending has gone; what is unsent must not be taken for whole."""
+        ...
+
+    def abort(self, *, reset: bool = False) -> None: ...
+
+
 class HTTPRequest:
     """One request, and the way to answer it. Handlers get it; it is good until they return."""
 
     def __init__(
-        self, connection: Connection, method: str, target: str, headers: RequestHeaders
+        self, connection: Responder, method: str, target: str, headers: RequestHeaders
     ) -> None:
         self._connection = connection
         self.method = method
