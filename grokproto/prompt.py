@@ -101,9 +101,13 @@ def build_prompt(
     last = len(turns) - 1
     lines: list[tuple[Role, str]] = []
     for index, turn in enumerate(turns):
-        is_past = index < last or turn.role is Role.ASSISTANT
-        text = _flatten_turn(turn, care, is_past=is_past, uploads=index == latest)
-        lines.append((turn.role, text))
+        role, parts = turn.role, turn.parts
+        if care is _NO_CARE and len(parts) == 1 and type(parts[0]) is TextPart:
+            text = parts[0].text
+        else:
+            is_past = index < last or role is Role.ASSISTANT
+            text = _flatten_turn(turn, care, is_past=is_past, uploads=index == latest)
+        lines.append((role, "" if text.isspace() else text))
     if not any(text for _, text in lines):
         raise InvalidRequestError("There is nothing in any of the messages.", param="messages")
     lines.append((Role.SYSTEM, quote_marks(instruction)))
@@ -147,12 +151,15 @@ class _Care:
     marks: bool
 
 
+_NO_CARE = _Care(False, False, False)
+
+
 def _look_through(turns: Sequence[Turn]) -> _Care:
-    text = "\n".join(p.text for turn in turns for p in turn.parts if type(p) is TextPart)
+    text = "\n".join([p.text for turn in turns for p in turn.parts if type(p) is TextPart])
     pictures, thinking = _DATA in text, _THINK in text
     # What is left when something is taken out of a line may look like a mark.
     marks = pictures or thinking or _LOOKS_LIKE_MARK.search(text) is not None
-    return _Care(pictures, thinking, marks)
+    return _Care(pictures, thinking, marks) if marks else _NO_CARE
 
 
 def _list_attachments(turn: Turn) -> tuple[Attachment, ...]:
@@ -165,8 +172,6 @@ def _flatten_turn(turn: Turn, care: _Care, *, is_past: bool, uploads: bool) -> s
         text = _flatten_text(parts[0].text, care, is_past=is_past)
     else:
         text = _flatten_parts(parts, care, is_past=is_past, uploads=uploads)
-    if not text or text.isspace():
-        return ""
     return quote_marks(text) if care.marks else text
 
 

@@ -7,7 +7,7 @@ the names in it, but never a value. Names that look as if they were data themsel
     holoDeck: {on: boolean, layers: [{depth: number}]}
 
 Not every frame is looked at, since nearly all of them are alike: those that carry nothing known,
-the first ones of those that do, and the first of each kind of token.
+the first ones of those that do, unless they are large, and the first of each kind of token.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Drift:
 
     def glance(self, data: bytes) -> None:
         """Look at a frame that has something known in it, if it is one of the first."""
-        if self._looks:
+        if self._looks and len(data) <= _MAX_BYTES:
             self._looks -= 1
             self.look(data)
 
@@ -73,8 +73,24 @@ class Drift:
             self.counts[plain] = self.counts.get(plain, 0) + 1
 
 
+class _Result(msgspec.Struct):
+    response: dict[str, msgspec.Raw] = {}
+
+
+class _Wrapped(msgspec.Struct):
+    """A frame wrapped twice. One pass finds what is in it, where levels take one each."""
+
+    result: _Result
+
+
+_wrapped = msgspec.json.Decoder(_Wrapped)
+
+
 def _list_unknown(data: bytes) -> Iterator[tuple[str, msgspec.Raw]]:
     """The unknown names of a frame, however it is wrapped; none if it is damaged."""
+    if len(data) > _MAX_BYTES and (found := _unwrap(data)):
+        yield from ((name, value) for name, value in found.items() if name not in KNOWN_NAMES)
+        return
     inner: bytes | msgspec.Raw | None = data
     for _ in range(_LEVELS):
         try:
@@ -85,6 +101,14 @@ def _list_unknown(data: bytes) -> Iterator[tuple[str, msgspec.Raw]]:
             if name not in KNOWN_NAMES:
                 yield name, value
         inner = fields.get("result", fields.get("response"))
+
+
+def _unwrap(data: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a frame that is wrapped twice; none if it is not."""
+    try:
+        return _wrapped.decode(data).result.response
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
 
 
 def _make_plain(name: str) -> str:

@@ -177,14 +177,15 @@ class LineReader:
 
     def receive_data(self, data: bytes) -> None:
         """Take a piece of the stream; not after `overflow`."""
+        if b"\n" not in data and b"}" not in data and self._scanner is None:
+            # A piece from the middle of a long line.
+            self._pieces.append(data)
+            self._size = size = self._size + len(data)
+            if size > self._max_line_bytes:
+                self._scan(self._join())
+            return
         end = data.rfind(b"\n") + 1
         if not end:
-            if self._scanner is None and b"}" not in data:
-                self._pieces.append(data)
-                self._size += len(data)
-                if self._size <= self._max_line_bytes:
-                    return
-                data = self._join()
             self._begin_line(data)
             return
         rest = b""

@@ -50,6 +50,7 @@ class AnswerReader:
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_line_bytes = max_line_bytes
         self._frames = FrameReader()
+        self._events = self._frames.events
         self._lines = LineReader(self._frames, max_line_bytes)
 
     @property
@@ -77,8 +78,9 @@ class AnswerReader:
         """Take a piece of the body, cut anywhere. Then ask `next_event` until `NEED_DATA`."""
         if self._frames.over:
             return
-        self._lines.receive_data(data)
-        if self._lines.overflow and not self._frames.over:
+        lines = self._lines
+        lines.receive_data(data)
+        if lines.overflow and not self._frames.over:
             megabytes = self._max_line_bytes / 1024 / 1024
             self._frames.fail(
                 Failure(
@@ -111,11 +113,11 @@ class AnswerReader:
         self._frames.flush()
         self._frames.over = True
         if self._frames.anything:
-            self._frames.events.append(answer.Ended())
+            self._events.append(answer.Ended())
         elif self._frames.pictures.any_moderated:
-            self._frames.events.append(answer.Ended(answer.EndReason.MODERATED))
+            self._events.append(answer.Ended(answer.EndReason.MODERATED))
         else:
-            self._frames.events.append(
+            self._events.append(
                 answer.Failed(
                     Failure(
                         FailureKind.EMPTY, "Grok ended its answer without a word of it; try again."
@@ -125,14 +127,14 @@ class AnswerReader:
 
     def next_event(self) -> answer.AnswerEvent | NeedData:
         """The next event, or `NEED_DATA`. After `Ended` or `Failed` there is never another."""
-        if not self._frames.events:
+        if not self._events:
             return NEED_DATA
         event = self.next_run()
         if isinstance(event, answer.Run):
-            self._frames.events.extendleft(reversed(event.events()))
+            self._events.extendleft(reversed(event.events()))
             return self.next_event()
         return event
 
     def next_run(self) -> answer.AnswerEvent | answer.Run | NeedData:
         """As `next_event`, with one `Run` for tokens that came together; much cheaper."""
-        return self._frames.events.popleft() if self._frames.events else NEED_DATA
+        return self._events.popleft() if self._events else NEED_DATA

@@ -69,6 +69,20 @@ def test_names_of_every_wrapping_are_seen() -> None:
     assert set(look(json.dumps(frame).encode() + b"\n")) == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"result": {"response": {"novelty": "x" * 70_000}}},
+        {"result": {"novelty": "x" * 70_000}},
+        {"novelty": "x" * 70_000},
+    ],
+    ids=["wrapped twice", "once", "bare"],
+)
+def test_large_frames_are_seen_however_they_are_wrapped(frame: Any) -> None:
+    seen = look(json.dumps(frame).encode() + b"\n")
+    assert seen == {"novelty": Unknown("novelty", 1, "70002 bytes")}
+
+
 def test_new_field_of_tokens_is_seen_at_once() -> None:
     seen = look(*(line(token=f"word {number}", novelty=number) for number in range(100)))
     assert seen["novelty"].shape == "number"

@@ -166,6 +166,13 @@ def test_line_too_long(tail: bytes) -> None:
     assert read(single_bytes(data), max_line_bytes=100) == whole
 
 
+def test_line_that_ends_too_late_hides_what_is_behind_it() -> None:
+    pieces = [b'{"a":{},"b":"', b"y" * 200 + b'"}\n{"result":{"token":"ok"}}\n']
+    whole = read(pieces, max_line_bytes=100)
+    assert [type(e) for e in whole] == [answer.Failed]
+    assert read(single_bytes(b"".join(pieces)), max_line_bytes=100) == whole
+
+
 def test_objects_on_a_long_line_come_out_before_it_is_too_long() -> None:
     one = b'{"result":{"token":"a"}}'
     data = one * 20 + b" " * 200 + one
