@@ -15,21 +15,32 @@ import msgspec
 from .answer import Unknown
 from .failures import Failure
 from .lease import Lease, Outcome, Quota
+from .upstream_request import UpstreamRequest
 
-
-@attrs.frozen
-class UpstreamRequest:
-    """An HTTP request to one of the far ends. Its body is complete; its answer is streamed."""
-
-    method: str
-    url: str
-    """Absolute, http or https."""
-
-    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
-    """Without host and content-length, which the host of the exchange adds. May hold cookies
-    and keys."""
-
-    body: bytes = attrs.field(default=b"", repr=False)
+__all__ = [
+    "AcquireCredential",
+    "Branch",
+    "CleanupCommand",
+    "ClientCommand",
+    "CloseRequest",
+    "Command",
+    "EndResponse",
+    "FetchPicture",
+    "FetchPreview",
+    "Finish",
+    "Fork",
+    "Joint",
+    "ReceiveData",
+    "ReceiveResponse",
+    "ReleaseCredential",
+    "SendData",
+    "SendRequest",
+    "SendResponse",
+    "StorePicture",
+    "Summary",
+    "UpstreamRequest",
+    "Wait",
+]
 
 
 @attrs.frozen

@@ -15,7 +15,6 @@ from typing import Any
 
 import attrs
 
-from .commands import UpstreamRequest
 from .dialects import DIALECTS
 from .dialects.base import Dialect
 from .errors import InvalidRequestError, LocalProtocolError
@@ -26,6 +25,7 @@ from .models import Model, ModelTable
 from .plan import Plan, read_plan
 from .request import Attachment, ChatRequest
 from .settings import Settings
+from .upstream_request import UpstreamRequest
 
 _NOT_OURS = frozenset({"accept-encoding"})
 """Headers that are the HTTP client's to set, since it is the one that undoes the codings."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from ..commands import UpstreamRequest
 from ..errors import RemoteProtocolError
 from ..lease import Lease, Quota
 from ..models import Model
 from ..request import Attachment, FilePart, ImagePart
 from ..settings import Settings
+from ..upstream_request import UpstreamRequest
 from .headers import build_api_headers, build_asset_headers
 from .payload import encode_payload
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..commands import UpstreamRequest
 from ..lease import Lease
 from ..secret import Secret
 from ..settings import Settings
+from ..upstream_request import UpstreamRequest
 from .headers import build_asset_headers
 
 GUEST_COOKIES = ("x-anonuserid", "x-challenge", "x-signature")

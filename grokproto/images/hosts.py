@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 import msgspec
 
-from ..commands import UpstreamRequest
 from ..settings import ImageHost
+from ..upstream_request import UpstreamRequest
 from .multipart import encode_file
 
 _EXTENSIONS = {
