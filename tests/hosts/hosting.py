@@ -38,7 +38,10 @@ from transports.threaded import WSGIApp
 
 KEY = "a-key-of-ours"
 HOSTS = ("server", "uvicorn", "hypercorn", "werkzeug")
-"""The trio server, the ASGI application on asyncio and on trio, the WSGI application."""
+"""The trio server, the ASGI application on asyncio (by uvloop, where there is one) and on trio, the
+WSGI application."""
+FOREIGN = ("uvicorn", "uvicorn on asyncio", "hypercorn", "werkzeug")
+"""All but the server, and both event loops of that kind."""
 
 
 @attrs.frozen
@@ -63,9 +66,9 @@ class Accounts:
             yield self.opened[-1]
 
 
-def run_uvicorn(app: Any, sock: socket.socket, *, lifespan: Any = "on") -> Host:
-    """asyncio."""
-    config = uvicorn.Config(app, log_level="warning", lifespan=lifespan)
+def run_uvicorn(app: Any, sock: socket.socket, *, lifespan: Any = "on", loop: Any = "auto") -> Host:
+    """asyncio, or uvloop."""
+    config = uvicorn.Config(app, log_level="warning", lifespan=lifespan, loop=loop)
     server = uvicorn.Server(config)
 
     def stop() -> None:
@@ -164,7 +167,11 @@ def hosted(
             app = stack.enter_context(WSGIApp(service, scheduler, pictures=pictures))
             yield stack.enter_context(running(lambda sock: run_werkzeug(app, sock)))
         else:
-            run = {"uvicorn": run_uvicorn, "hypercorn": run_hypercorn}[kind]
+            run: Callable[[Any, socket.socket], Host] = {
+                "uvicorn": run_uvicorn,
+                "uvicorn on asyncio": functools.partial(run_uvicorn, loop="asyncio"),
+                "hypercorn": run_hypercorn,
+            }[kind]
             app = ASGIApp(service, accounts.open, build_desk=build_desk)
             yield stack.enter_context(running(lambda sock: run(app, sock)))
 

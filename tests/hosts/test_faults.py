@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from grokproto import POLICIES, FailureKind
-from tests.hosts.hosting import HOSTS, with_host
+from tests.hosts.hosting import FOREIGN, with_host
 from tests.transports.served import Served, chat
 from transports.simulator import FaultKind
 
@@ -66,7 +66,7 @@ def ask_for_all(host: str) -> dict[tuple[FaultKind, bool], Told]:
     return found
 
 
-@pytest.mark.parametrize("host", [host for host in HOSTS if host != "server"])
+@pytest.mark.parametrize("host", FOREIGN)
 def test_every_host_tells_the_same(host: str) -> None:
     expected, found = ask_for_all("server"), ask_for_all(host)
     assert len(expected) == 2 * len(KINDS)

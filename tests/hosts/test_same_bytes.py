@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from tests.fixtures.load import STREAM_EXPECTATIONS, read_stream
-from tests.hosts.hosting import HOSTS, with_host
+from tests.hosts.hosting import FOREIGN, with_host
 from tests.strategies import cut, single_bytes
 from tests.transports.served import RawResponse, Served, chat
 
@@ -113,7 +113,7 @@ OTHERS: list[tuple[str, str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("host", [host for host in HOSTS if host != "server"])
+@pytest.mark.parametrize("host", FOREIGN)
 def test_every_host_gives_the_same_bytes(host: str) -> None:
     expected, found = ask_everything("server"), ask_everything(host)
     assert found.keys() == expected.keys()

@@ -18,6 +18,7 @@ import trio
 from grokproto import events as e
 from grokproto.commands import UpstreamRequest
 from tests.hosts.hosting import Grok, far_end, secure_end
+from transports.loops import asyncio_loop
 from transports.loops.running import find_loop
 from transports.simulator import FaultKind
 from transports.upstream.calls import Fetched, Upstream, UpstreamConfig
@@ -73,6 +74,72 @@ def test_connections_are_used_again(run: Any) -> None:
         assert grok.simulator.open_connections == 1
 
     with Grok() as grok:
+        with_upstream(run, check)
+
+
+def test_without_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio_loop, "HAS_EPOLL", False)
+
+    async def check(upstream: Upstream) -> None:
+        assert upstream.loop.sockets is None
+        for _ in range(3):
+            assert (await ask(upstream, f"{grok.simulator.base_url}/")).status == 200
+        assert grok.simulator.open_connections == 1
+
+    with Grok() as grok:
+        with_upstream(RUNS["asyncio"], check)
+
+
+@every_loop
+def test_who_has_several_addresses_is_reached_at_any(run: Any) -> None:
+    """A name may stand for an address that refuses, and one that does not."""
+
+    async def check(upstream: Upstream) -> None:
+        assert (await ask(upstream, f"http://localhost:{port}/")).body == b"hi"
+
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.recv(65536)
+        connection.sendall(ANSWER)
+
+    with far_end(serve) as port:
+        with_upstream(run, check)
+
+
+@every_loop
+def test_large_request_to_a_far_end_that_reads_late(run: Any) -> None:
+    """More than a socket holds is waited for; and given up with its call."""
+    body = b"x" * 8_000_000
+    read, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket, number: int) -> None:
+        read.set()
+        go_on.wait(PATIENCE)
+        size = 0
+        with contextlib.suppress(OSError):
+            while size < len(body) and (data := connection.recv(1_000_000)):
+                size += len(data)
+            if size >= len(body):
+                connection.sendall(ANSWER)
+        if number:
+            ended.set()
+
+    async def check(upstream: Upstream) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask_and_compare, upstream)
+            await anyio.to_thread.run_sync(read.wait)
+            go_on.set()
+        go_on.clear()
+        read.clear()
+        call = upstream.call(UpstreamRequest("POST", f"http://127.0.0.1:{port}/", (), body))
+        await anyio.to_thread.run_sync(read.wait)
+        call.close()
+        go_on.set()
+        assert await anyio.to_thread.run_sync(ended.wait, PATIENCE)
+
+    async def ask_and_compare(upstream: Upstream) -> None:
+        assert (await ask(upstream, f"http://127.0.0.1:{port}/", body)).body == b"hi"
+
+    with far_end(serve) as port:
         with_upstream(run, check)
 
 
