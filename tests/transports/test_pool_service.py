@@ -22,7 +22,7 @@ from transports.pool.orders import Action, Order
 from transports.pool.scheduler import Scheduler
 from transports.pool.store import MEMORY, Store
 from transports.standalone.pool_messages import GiveBack, Granted, Listening, Stop, encode
-from transports.standalone.pool_service import PoolService
+from transports.standalone.pool_service import PING_PATIENCE, PING_PAUSE, PoolService
 from transports.standalone.remote_pool import MARGIN, RemotePool
 from transports.standalone.wire import Wire
 
@@ -111,7 +111,12 @@ def start(scheduler: Scheduler, nursery: trio.Nursery) -> Worker:
     """Start both ends of a worker."""
     near, far = map(Wire, socket.socketpair())
     said: list[str] = []
-    service = PoolService(scheduler, far, lambda: said.append("listening"))
+    service = PoolService(
+        scheduler,
+        far,
+        on_listening=lambda: said.append("listening"),
+        on_silence=lambda: said.append("silent"),
+    )
     pool = RemotePool(
         near,
         on_stop=lambda at_once: said.append("stop at once" if at_once else "stop"),
@@ -389,6 +394,45 @@ def test_what_a_worker_is_told_besides() -> None:
         assert other.said == []
 
     with_fleet(check)
+
+
+def test_worker_that_says_nothing_any_more() -> None:
+    async def main() -> None:
+        silences: list[float] = []
+        near, far = map(Wire, socket.socketpair())
+        with Store(MEMORY) as store:
+            service = PoolService(
+                Scheduler(CredentialPool(), store),
+                far,
+                on_silence=lambda: silences.append(trio.current_time()),
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(service.run)
+                nursery.start_soon(near.run)
+                await trio.sleep(1000)  # to start may take as long as it takes
+                near.send(encode(Listening()))
+                await trio.sleep(1000)
+                nursery.cancel_scope.cancel()
+        near.close()
+        far.close()
+        assert silences == [1000 + PING_PAUSE + PING_PATIENCE]
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+
+
+def test_worker_that_has_nothing_to_do() -> None:
+    async def main() -> None:
+        with Store(MEMORY) as store:
+            async with trio.open_nursery() as nursery:
+                worker = start(Scheduler(CredentialPool(), store), nursery)
+                worker.pool.send(Listening())
+                await trio.sleep(3 * (PING_PAUSE + PING_PATIENCE))
+                assert worker.said == ["listening"]
+                nursery.cancel_scope.cancel()
+        worker.wire.close()
+        worker.far_wire.close()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
 
 
 def test_lease_that_was_never_granted_is_a_mistake_that_harms_nobody() -> None:

@@ -19,11 +19,13 @@ from grokproto.credentials import CredentialPool
 from tests.transports.served import RawClient, RawResponse, chat
 from tests.transports.test_credentials import Process, ask
 from tests.transports.test_stops import accepts, refuse
+from transports.api.service import build_scheduler
 from transports.config import build_config
 from transports.pool.scheduler import Scheduler
 from transports.pool.store import MEMORY, Store, read_records
 from transports.simulator import Delivery, Simulator, Style
-from transports.standalone.workers import WorkerError, Workers
+from transports.standalone import pool_service
+from transports.standalone.workers import WorkerError, Workers, run_workers
 
 NEW = "/rest/app-chat/conversations/new"
 LIMITS = "/rest/rate-limits"
@@ -88,7 +90,12 @@ def with_fleet(check: Callable[[Fleet], Awaitable[None]], **environment: str) ->
 
 def list_workers(server: Process) -> list[int]:
     """The processes that answer requests."""
-    threads = Path(f"/proc/{server.process.pid}/task").iterdir()
+    return list_children(server.process.pid)
+
+
+def list_children(process: int) -> list[int]:
+    """The processes that one has started."""
+    threads = Path(f"/proc/{process}/task").iterdir()
     found = (thread.joinpath("children").read_text().split() for thread in threads)
     return sorted(int(process) for children in found for process in children)
 
@@ -401,6 +408,39 @@ def test_signals_that_say_to_stop_are_for_the_server_only() -> None:
         assert "a worker" not in await fleet.end(server)
 
     with_fleet(check)
+
+
+def test_worker_that_hangs_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pool_service, "PING_PAUSE", 0.1)
+    monkeypatch.setattr(pool_service, "PING_PATIENCE", 1)
+    variables = {"PORT": "0", "WORKERS": "2", "SSO": "anna", "STATE": MEMORY}
+    config = build_config({**variables, **QUIET, "IS_TEMP_GROK2": "false"})
+
+    async def main() -> None:
+        before = list_children(os.getpid())
+
+        def list_own() -> list[int]:
+            return [each for each in list_children(os.getpid()) if each not in before]
+
+        with Store(MEMORY) as store:
+            scheduler = build_scheduler(config, store)
+            announced = trio.Event()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    run_workers, config, variables, scheduler, lambda _: announced.set()
+                )
+                with trio.fail_after(PATIENCE):
+                    await announced.wait()
+                    hanging, other = list_own()
+                    os.kill(hanging, signal.SIGSTOP)
+                    await wait_until(lambda: is_gone(hanging) and len(list_own()) == 2)
+                assert other in list_own()
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert "a worker does not answer any more, and is killed" in capfd.readouterr().out
 
 
 # Starting

@@ -11,6 +11,8 @@
   GiveBack                ->                  each lease once
   Instruct                ->
                           <-  Reported, or Objected
+                          <-  Ping            now and then, once it listens
+  Pong                    ->                  at once
                           <-  Stop            perhaps twice
 
 Cookies go over this line in the clear. It is a pair of sockets that two processes of one user have,
@@ -80,7 +82,11 @@ class Instruct(_Message, frozen=True):
     order: Order
 
 
-FromWorker: TypeAlias = Listening | Ask | Forget | GiveBack | Instruct
+class Pong(_Message, frozen=True):
+    """It still does something."""
+
+
+FromWorker: TypeAlias = Listening | Ask | Forget | GiveBack | Instruct | Pong
 
 
 # To a worker.
@@ -133,6 +139,10 @@ class Objected(_Message, frozen=True):
     status: int
 
 
+class Ping(_Message, frozen=True):
+    """Does it still do anything?"""
+
+
 class Stop(_Message, frozen=True):
     """Let running requests finish, then end."""
 
@@ -140,7 +150,7 @@ class Stop(_Message, frozen=True):
     """Let them not."""
 
 
-ToWorker: TypeAlias = Setup | Granted | Refused | Reported | Objected | Stop
+ToWorker: TypeAlias = Setup | Granted | Refused | Reported | Objected | Ping | Stop
 
 
 def _reveal(value: Any) -> str:

@@ -31,6 +31,8 @@ from .pool_messages import (
     Instruct,
     Listening,
     Objected,
+    Ping,
+    Pong,
     Refused,
     Reported,
     ToWorker,
@@ -41,6 +43,9 @@ from .wire import Wire
 
 _LOOK = 0.05
 """Seconds by which who waits in line may be told late that its time is over."""
+PING_PAUSE = 5.0
+PING_PATIENCE = 30
+"""Seconds for a worker to say anything at all. Nothing that a request may want takes as long."""
 
 
 class PoolService:
@@ -50,14 +55,24 @@ class PoolService:
         scheduler: The pool's.
         wire: To the worker.
         on_listening: Called when it answers requests.
+        on_silence: Called when it does so no longer, and says nothing at all.
     """
 
     def __init__(
-        self, scheduler: Scheduler, wire: Wire, on_listening: Callable[[], object] = lambda: None
+        self,
+        scheduler: Scheduler,
+        wire: Wire,
+        *,
+        on_listening: Callable[[], object] = lambda: None,
+        on_silence: Callable[[], object] = lambda: None,
     ) -> None:
         self._scheduler = scheduler
         self._wire = wire
         self._on_listening = on_listening
+        self._on_silence = on_silence
+        self._listens = trio.Event()
+        self._heard = 0
+        """How often it has said something."""
         self._places: dict[int, Place] = {}
         """Who waits in line, by the number of the question."""
         self._some_wait = trio.Event()
@@ -73,7 +88,9 @@ class PoolService:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._wire.run)
                 nursery.start_soon(self._look_after_those_who_wait)
+                nursery.start_soon(self._watch)
                 while lines := await self._wire.receive():
+                    self._heard += 1
                     with self._wire.hold():
                         for line in lines:
                             self._take(line)
@@ -111,7 +128,10 @@ class PoolService:
                 else:
                     self.send(Reported(number, answer))
             case Listening():
+                self._listens.set()
                 self._on_listening()
+            case Pong():
+                pass
             case _:
                 assert_never(message)
 
@@ -158,6 +178,22 @@ class PoolService:
                 for number, place in list(self._places.items()):
                     if place.until <= now and number in self._places:
                         self._look(number, place)
+
+    async def _watch(self) -> None:
+        """Ask the worker now and then whether it still does anything."""
+        await self._listens.wait()
+        while True:
+            await trio.sleep(PING_PAUSE)
+            self.send(Ping())
+            heard = self._heard
+            for _ in range(PING_PATIENCE):
+                # One by one: whoever stood still himself must not blame another for it.
+                await trio.sleep(1)
+                if self._heard != heard:
+                    break
+            else:
+                self._on_silence()
+                return
 
     def _settle(self) -> None:
         places, self._places = self._places, {}

@@ -29,6 +29,8 @@ from .pool_messages import (
     Granted,
     Instruct,
     Objected,
+    Ping,
+    Pong,
     Refused,
     Reported,
     Setup,
@@ -167,6 +169,8 @@ class RemotePool:
             case Objected(number, text, param, code, status):
                 error = InvalidRequestError(text, param=param, code=code, status=status)
                 self._settle(number, error)
+            case Ping():
+                self.send(Pong())
             case Stop(at_once):
                 self._on_stop(at_once)
             case Setup():

@@ -3,7 +3,7 @@
 Each worker listens on a socket of its own at the same port (`SO_REUSEPORT`); the kernel deals
 connections out among them. This process keeps the sockets open too, so that where a worker dies,
 those who connect meanwhile wait for the next one. It starts another in its place, after a pause
-where that one did not live long.
+where that one did not live long. A worker that hangs is killed for that.
 
 Workers ask for calls over a pair of sockets each (`pool_service`). Where this process dies, they
 see the far end closed, finish what they have begun, and end; the state is free for the next server
@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -196,7 +197,12 @@ class Workers:
         except BaseException:
             wire.close()
             raise
-        service = PoolService(self._scheduler, wire, lambda: self._note_listening(number))
+        service = PoolService(
+            self._scheduler,
+            wire,
+            on_listening=partial(self._note_listening, number),
+            on_silence=partial(self._end_silence, number, process),
+        )
         self._running[number] = service, process
         service.send(Setup(number, self._variables, self._demo))
         if self._stopping.is_set():
@@ -213,6 +219,11 @@ class Workers:
             with trio.CancelScope(shield=True):
                 status = await process.wait()
         return status
+
+    def _end_silence(self, number: int, process: trio.Process) -> None:
+        """A worker hangs. Nothing is lost by ending it that it would still have done."""
+        self._log.error("a worker does not answer any more, and is killed", worker=number)
+        process.kill()
 
     def _note_listening(self, number: int) -> None:
         if number not in self._listening:
