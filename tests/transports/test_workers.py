@@ -410,9 +410,7 @@ def test_signals_that_say_to_stop_are_for_the_server_only() -> None:
     with_fleet(check)
 
 
-def test_worker_that_hangs_is_replaced(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_service, "PING_PAUSE", 0.1)
     monkeypatch.setattr(pool_service, "PING_PATIENCE", 1)
     variables = {"PORT": "0", "WORKERS": "2", "SSO": "anna", "STATE": MEMORY}
@@ -440,7 +438,6 @@ def test_worker_that_hangs_is_replaced(
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
-    assert "a worker does not answer any more, and is killed" in capfd.readouterr().out
 
 
 # Starting
