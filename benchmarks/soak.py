@@ -34,6 +34,7 @@ from typing import Any
 import attrs
 import trio
 
+from transports.pool.waiting import GUEST_TIMEOUT
 from transports.simulator import Delivery, Simulator, Style
 
 from .soak_traffic import Traffic
@@ -44,8 +45,9 @@ WARM = 120.0
 """Seconds of the first round, after which it is looked at what the server holds."""
 MORE_MEMORY = 16.0
 """MiB that it may hold more in the end than after that."""
-REST = 8.0
-"""Seconds until what is over is over: kept connections have gone by then."""
+REST = GUEST_TIMEOUT + 2
+"""Seconds until what is over is over: kept connections have gone by then, and a guest session that
+the far end does not give is waited for no more."""
 ACCOUNTS = 6
 MIB = 2**20
 
@@ -86,7 +88,7 @@ class Soak:
         with trio.move_on_after(REST) as scope:
             await site.wait_for(lambda: site.open_calls == 0)
         if scope.cancelled_caught:
-            self.traffic.complain(f"{site.open_calls} upstream calls are still open")
+            self.traffic.complain(f"upstream calls are still open: {dict(site.open_paths)}")
         await trio.sleep(REST)
         running = await self.traffic.fetch("/health")
         if running.get("running") != 0 or running["status"] != "ok":

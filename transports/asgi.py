@@ -23,7 +23,7 @@ from .api.service import Service, build_service, check_key, open_pictures, open_
 from .config import Config, load_config
 from .driving.background import Background, BuildDesk, OpenScheduler
 from .logs import get_logger
-from .loops import Nursery, Scope
+from .loops import Cancellable, Nursery
 from .server.errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
 from .server.http_request import RequestHeaders
 
@@ -130,7 +130,7 @@ class _Request(Gathering):
         self._deadlines = background.mailroom
         self.deadline = 0.0
         """For the client to take what it is being sent."""
-        self._watched: Scope | None = None
+        self._watched: Cancellable | None = None
         self.head_sent = False
         self.method: str = scope["method"]
         self.path = _find_path(scope)
@@ -191,7 +191,7 @@ class _Request(Gathering):
         scope = self._watched or self._nursery.cancel_scope
         scope.cancel()
 
-    def watch(self, scope: Scope) -> None:
+    def watch(self, scope: Cancellable) -> None:
         self._watched = scope
         self._nursery.start_soon(self._wait_for_end)
 

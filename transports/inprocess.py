@@ -36,7 +36,7 @@ from .httpx_bases import (
 )
 from .keys import AnyKey
 from .logs import get_logger
-from .loops import Loop, Scope
+from .loops import Cancellable, Loop
 from .loops.mailbox import Mailbox
 from .pool.scheduler import Scheduler
 from .server.errors import BodyTooLargeError, ClientLeftError, encode_http_error
@@ -262,7 +262,7 @@ class _Request(Gathering):
         self._timeout = timeout
         self._library = library
         self._parts = parts
-        self._watched: Scope | None = None
+        self._watched: Cancellable | None = None
         self._left = False
         self._head_sent = False
         self._ended = False
@@ -295,7 +295,7 @@ class _Request(Gathering):
             raise ClientLeftError
         await self._parts.put(part)
 
-    def watch(self, scope: Scope) -> None:
+    def watch(self, scope: Cancellable) -> None:
         self._watched = scope
         if self._left:
             scope.cancel()

@@ -19,7 +19,7 @@ from ..api.front import (
 )
 from ..api.routes import Front
 from ..logs import get_logger
-from ..loops import Loop, Scope
+from ..loops import Cancellable, Loop
 from ..pictures.desk import PictureDesk
 from ..pool.orders import Answer, Order
 from ..pool.waiting import OwnCookie
@@ -72,7 +72,7 @@ class Request(Protocol):
 
     async def drain(self) -> None: ...
 
-    def watch(self, scope: Scope) -> None: ...
+    def watch(self, scope: Cancellable) -> None: ...
 
     def unwatch(self) -> None: ...
 

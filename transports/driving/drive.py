@@ -12,7 +12,7 @@ from typing import Protocol
 from grokproto import commands as c
 from grokproto import events as e
 
-from ..loops import Loop, Scope
+from ..loops import Cancellable, Loop, Scope
 from ..server.errors import ClientLeftError
 from ..upstream.body import FollowedBody
 from ..upstream.calls import Upstream, UpstreamCall
@@ -47,7 +47,7 @@ class Client(Protocol):
         """Send all there is; return when the client can take more. What a drain that is cancelled
         has not sent, the next one does."""
 
-    def watch(self, scope: Scope) -> None:
+    def watch(self, scope: Cancellable) -> None:
         """Cancel `scope` as soon as the client has left."""
 
     def unwatch(self) -> None:
@@ -150,7 +150,7 @@ class _BranchClient:
     def put_end(self) -> None:
         self._joint.take(self._index, c.EndResponse())
 
-    def watch(self, scope: Scope) -> None:
+    def watch(self, scope: Cancellable) -> None:
         """Whoever drives all branches watches for them."""
 
     def unwatch(self) -> None:
@@ -171,6 +171,21 @@ def put(client: Client, command: c.ClientCommand) -> None:
             client.put_head(status, headers)
         case c.EndResponse():
             client.put_end()
+
+
+class _Interruption:
+    """Cancels a task's scope, and remembers it: a scope that is asked looks at the clock first."""
+
+    __slots__ = ("_scope", "called")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self.called = False
+
+    def cancel(self) -> None:
+        """Cancel it."""
+        self.called = True
+        self._scope.cancel()
 
 
 class Drive:
@@ -195,6 +210,7 @@ class Drive:
         self._call: UpstreamCall | None = None
         self._loop = loop
         self._scope = loop.open_scope()
+        self._interruption = _Interruption(self._scope)
         self._stopping = False
         self._in_thread = begins_in_thread
         self._ending = False
@@ -203,12 +219,12 @@ class Drive:
     def stop(self) -> None:
         """End soon, with a word to the client."""
         self._stopping = True
-        self._scope.cancel()
+        self._interruption.cancel()
 
     async def run(self) -> c.Summary:
         """Drive the exchange to its end."""
         try:
-            self._client.watch(self._scope)
+            self._client.watch(self._interruption)
             finish: c.Finish | None = None
             with self._scope:
                 finish = await self._alternate(e.Start())
@@ -320,7 +336,7 @@ class Drive:
             command,
             self._loop,
             self._upstream.mailroom.make_nap(),
-            self._scope,
+            self._interruption,
         )
         try:
             return await follower.run()

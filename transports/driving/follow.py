@@ -14,7 +14,7 @@ from typing import Protocol
 from grokproto import commands as c
 from grokproto import events as e
 
-from ..loops import Loop, Scope
+from ..loops import Loop
 from ..loops.mailbox import TimedNap
 from ..server.errors import ClientLeftError
 from ..upstream.body import FollowedBody
@@ -36,6 +36,13 @@ class Receiver(Protocol):
         """Send all there is; return when the client can take more."""
 
 
+class Interruption(Protocol):
+    """Whether the task has been cancelled."""
+
+    @property
+    def called(self) -> bool: ...
+
+
 class Follower:
     """Carries out a `ReceiveData`, and those that come after it.
 
@@ -46,7 +53,7 @@ class Follower:
         command: The first.
         loop: What the task runs on.
         nap: The task's.
-        scope: The task's. Once it is cancelled, the exchange goes no further here.
+        interruption: The task's. Once it is called, the exchange goes no further here.
     """
 
     def __init__(
@@ -57,7 +64,7 @@ class Follower:
         command: c.ReceiveData,
         loop: Loop,
         nap: TimedNap,
-        scope: Scope,
+        interruption: Interruption,
     ) -> None:
         self._exchange = exchange
         self._client = client
@@ -65,7 +72,7 @@ class Follower:
         self._deadline = command.deadline
         self._loop = loop
         self._nap = nap
-        self._scope = scope
+        self._interruption = interruption
         self.next: c.Command | None = command
         """What the exchange has come to, where that is for the task."""
         self._fault: Exception | None = None
@@ -103,7 +110,7 @@ class Follower:
 
     def _go_on(self) -> None:
         """Take what has come."""
-        if self._scope.cancel_called or self.next is not None:
+        if self._interruption.called or self.next is not None:
             return
         try:
             while self.next is None and (event := self._body.next_event()) is not None:

@@ -17,6 +17,14 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 
 
+class Cancellable(Protocol):
+    """What somebody else may end."""
+
+    def cancel(self) -> Any:
+        """End it."""
+        ...
+
+
 class Scope(Protocol):
     """What can be cancelled, by somebody or by its deadline."""
 

@@ -91,9 +91,15 @@ class Pump:
             for fd, events in ready:
                 # One before may have unwatched it. Errors and ends are for whoever is there.
                 if events != select.EPOLLOUT and (handler := readers.get(fd)) is not None:
-                    call(handler)
+                    try:
+                        handler()
+                    except Exception as exc:
+                        tell_fault(exc)
                 if events != select.EPOLLIN and (handler := writers.get(fd)) is not None:
-                    call(handler)
+                    try:
+                        handler()
+                    except Exception as exc:
+                        tell_fault(exc)
             if time.monotonic() >= turn_ends:
                 break
 
@@ -102,9 +108,6 @@ class Pump:
         self._epoll.close()
 
 
-def call(handler: Handler) -> None:
-    """Call a handler; a mistake of ours must not leave all the others without a watch."""
-    try:
-        handler()
-    except Exception as exc:
-        get_logger().error("a socket was not read by our own fault", exc_info=exc)
+def tell_fault(exc: Exception) -> None:
+    """A handler failed; a mistake of ours must not leave all the others without a watch."""
+    get_logger().error("a socket was not read by our own fault", exc_info=exc)

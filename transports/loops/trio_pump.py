@@ -7,7 +7,7 @@ import socket
 import trio
 
 from . import Handler
-from .pump import HAS_EPOLL, Pump, call
+from .pump import HAS_EPOLL, Pump, tell_fault
 
 
 class TrioPump(Pump):
@@ -60,7 +60,10 @@ class TaskPump:
                 await trio.lowlevel.wait_readable(sock)
                 if scope.cancel_called:  # by another's handler, when this one was awake already
                     return
-                call(handler)
+                try:
+                    handler()
+                except Exception as exc:
+                    tell_fault(exc)
 
 
 def build_pump() -> TrioPump | TaskPump:

@@ -19,7 +19,7 @@ import time
 import h11
 import trio
 
-from ..loops import Scope
+from ..loops import Cancellable
 from ..loops.sockets import Transport
 from .errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
 from .heads import HeadFinder, MalformedRequestError
@@ -54,6 +54,7 @@ class Connection:
         self._inbox = Inbox(transport, max(_PIPELINE_BYTES, limits.max_header_bytes))
         self._aborted = False
         self._outbox = Outbox(transport, limits.write_timeout, self._inbox.end)
+        self.flush = self._outbox.flush
         self.idle = True
         """No request has begun."""
         self.closing = False
@@ -83,7 +84,7 @@ class Connection:
         """Read from now on, as long as there is room for it."""
         self._inbox.read()
 
-    def watch(self, scope: Scope | None) -> None:
+    def watch(self, scope: Cancellable | None) -> None:
         self._inbox.watch(scope)
 
     async def next_request(self) -> HTTPRequest | None:
@@ -248,9 +249,6 @@ class Connection:
     def put_raw(self, data: bytes) -> None:
         self.closing = True
         self._outbox.put(data)
-
-    def flush(self) -> bool:
-        return self._outbox.flush()
 
     async def drain(self) -> None:
         await self._outbox.drain()

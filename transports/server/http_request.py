@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-from ..loops import Scope
+from ..loops import Cancellable
 from .errors import BodyTooLargeError
 from .heads import split_target
 
@@ -59,7 +59,7 @@ class Responder(Protocol):
     closing: bool
     """This request is the last."""
 
-    def watch(self, scope: Scope | None) -> None:
+    def watch(self, scope: Cancellable | None) -> None:
         """Cancel `scope` as soon as the client has left; None ends that."""
         ...
 
@@ -75,7 +75,8 @@ class Responder(Protocol):
 
     def put_raw(self, data: bytes) -> None: ...
 
-    def flush(self) -> bool: ...
+    @property
+    def flush(self) -> Callable[[], bool]: ...
 
     async def drain(self) -> None: ...
 
@@ -97,8 +98,14 @@ class HTTPRequest:
         self.path, self.query = split_target(method, target)
         """As they came, not decoded."""
         self.headers = headers
+        # Nothing is to be done about these here, and each token passes them.
+        self.put_data: Callable[[bytes], None] = connection.put_data
+        """See `send_data`."""
+        self.flush: Callable[[], bool] = connection.flush
+        """Send what can be sent at once; say whether that was all. Raises `ClientLeftError` where
+        the client is gone."""
 
-    def watch(self, scope: Scope) -> None:
+    def watch(self, scope: Cancellable) -> None:
         """Cancel `scope` as soon as the client has left; at once if it has already."""
         self._connection.watch(scope)
 
@@ -162,21 +169,9 @@ class HTTPRequest:
         """See `send_response`; it goes out with the next `flush` or `drain`."""
         self._connection.put_head(status, list(headers))
 
-    def put_data(self, data: bytes) -> None:
-        """See `send_data`."""
-        self._connection.put_data(data)
-
     def put_end(self) -> None:
         """See `end_response`."""
         self._connection.put_end()
-
-    def flush(self) -> bool:
-        """Send what can be sent at once; say whether that was all.
-
-        Raises:
-            ClientLeftError: The client is gone.
-        """
-        return self._connection.flush()
 
     async def drain(self) -> None:
         """Send all there is; return when the client can take more.

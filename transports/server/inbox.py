@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import trio
 
-from ..loops import Scope
+from ..loops import Cancellable
 from ..loops.sockets import Transport
 
 
@@ -24,7 +24,7 @@ class Inbox:
         self._size = size
         self._news = trio.lowlevel.ParkingLot()
         self._reading = False
-        self._watching: Scope | None = None
+        self._watching: Cancellable | None = None
         self.data = bytearray()
         self.eof = False
         """No more will come."""
@@ -61,7 +61,7 @@ class Inbox:
         if self._watching is not None:
             self._watching.cancel()
 
-    def watch(self, scope: Scope | None) -> None:
+    def watch(self, scope: Cancellable | None) -> None:
         """Cancel a scope at the end; at once if that was before. None is for nobody any more."""
         self._watching = scope
         if self.eof and scope is not None:

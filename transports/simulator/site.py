@@ -74,8 +74,8 @@ class Site:
         self.calls: Counter[str] = Counter()
         """Calls by path."""
         self.received: deque[Received] = deque(maxlen=_MAX_RECEIVED)
-        self.open_calls = 0
-        """Calls of any kind that are being answered."""
+        self.open_paths: Counter[str] = Counter()
+        """Calls of any kind that are being answered, by path."""
         self.in_flight = 0
         """Questions that are being answered."""
         self.most_in_flight = 0
@@ -88,6 +88,11 @@ class Site:
         self._numbers = itertools.count(1)
         self._news = trio.lowlevel.ParkingLot()
 
+    @property
+    def open_calls(self) -> int:
+        """Calls of any kind that are being answered."""
+        return self.open_paths.total()
+
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until something holds that depends on the counters here. Give it a deadline."""
         while not condition():
@@ -95,7 +100,7 @@ class Site:
 
     async def __call__(self, http: HTTPRequest) -> None:
         """Answer one call; give it up when whoever calls leaves."""
-        self.open_calls += 1
+        self.open_paths[http.path] += 1
         left = False
         try:
             with trio.CancelScope() as scope:
@@ -106,7 +111,7 @@ class Site:
             left = True
             raise
         finally:
-            self.open_calls -= 1
+            self.open_paths -= Counter((http.path,))  # none is no entry
             if left:
                 self.cancelled += 1
                 self._tally(self.cancelled_paths, http.path)
