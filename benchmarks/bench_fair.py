@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="one short round")
     quick = parser.parse_args().quick
-    rounds, seconds = (1, 1.0) if quick else (2, 1.0)
+    rounds, seconds = (1, 1.0) if quick else (1, 1.5)
     print(", ".join(f"{name} {number}" for name, number in list_versions().items()))
     columns = ("p50 ms", "p99 ms", "max ms", "others/s", "errors")
     print(f"\n{'server':11}{'beside':>8}" + "".join(f"{each:>10}" for each in columns))

@@ -76,7 +76,7 @@ WORKS = (
     Work("S2 JSON, 16 clients", "50/0", 16, "json", servers=SINGLE),
     Work("S2 JSON, 64 clients", "50/0", 64, "json", servers=RIVALS),
     Work("S3 200 paced streams", "100000/20", 200, seconds=3, servers=FAST),
-    Work("S4 1,000 slow streams", "100000/1000", 1000, seconds=4, servers=RIVALS),
+    Work("S4 1,000 slow streams", "100000/1000", 1000, seconds=3, servers=RIVALS),
     Work("S5 first byte, 1 client", "1/0", 1, seconds=1, servers=FAST),
     Work("scale: stream, 64", "200/0", 64, servers=SCALE),
     Work("scale: JSON, 64", "50/0", 64, "json", servers=SCALE),
