@@ -134,17 +134,23 @@ def test_tasks_have_their_turn_beside_a_socket_that_never_rests(run: Run) -> Non
     run(check)
 
 
+async def wait_for_room(sockets: Sockets, sock: socket.socket) -> asyncio.Task[None]:
+    """Fill a socket; a task that waits until it takes more."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.send(b"x" * 65536)
+    waiting = asyncio.create_task(sockets.wait_writable(sock))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    return waiting
+
+
 @needs_epoll
 def test_waiting_until_there_is_room(run: Run) -> None:
     async def check(loop: Loop) -> None:
         sockets = sockets_of(loop)
         with pair() as (here, there):
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    here.send(b"x" * 65536)
-            waiting = asyncio.create_task(sockets.wait_writable(here))  # type: ignore[arg-type]
-            await asyncio.sleep(0)
-            assert not waiting.done()
+            waiting = await wait_for_room(sockets, here)
             there.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 while there.recv(65536):
@@ -160,16 +166,50 @@ def test_socket_that_is_given_up_is_not_waited_for(run: Run) -> None:
     async def check(loop: Loop) -> None:
         sockets = sockets_of(loop)
         with pair() as (here, _):
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    here.send(b"x" * 65536)
-            waiting = asyncio.create_task(sockets.wait_writable(here))  # type: ignore[arg-type]
-            await asyncio.sleep(0)
+            waiting = await wait_for_room(sockets, here)
             sockets.forget(here)
             with pytest.raises(OSError, match="given up"):
                 await waiting
 
     run(check)
+
+
+@needs_epoll
+def test_addresses_that_do_not_do_are_passed_over(run: Run) -> None:
+    """One of a family that this machine has not, one that refuses, and one that answers."""
+
+    async def check(loop: Loop) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            refusing = closed.getsockname()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            answering = listener.getsockname()
+            own = asyncio.get_running_loop()
+            kind = socket.SOCK_STREAM
+
+            async def resolve(*_: object, **__: object) -> list[object]:
+                return [
+                    (12345, kind, 0, "", ("::1", 1)),
+                    (socket.AF_INET, kind, 0, "", refusing),
+                    (socket.AF_INET, kind, 0, "", answering),
+                ]
+
+            sockets = build_loop(LoopThatResolves(own, resolve)).sockets  # type: ignore[arg-type]
+            assert sockets is not None
+            with await sockets.connect("far.example", 1) as here:
+                assert here.getpeername() == answering
+
+    run(check)
+
+
+class LoopThatResolves:
+    """An event loop, but for what names lead to."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, resolve: object) -> None:
+        self._loop = loop
+        self.getaddrinfo = resolve
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._loop, name)
 
 
 @needs_epoll

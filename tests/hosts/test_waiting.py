@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import anyio
@@ -121,26 +121,41 @@ class Threads(Tasks):
         news: dict[str, News] = {}
         with open_scheduler() as scheduler, ThreadPoolExecutor(8) as threads:
             waiting = ThreadedWaiting(scheduler)
-            started = time.monotonic()
+            asked = threading.Event()
+            really_ask = scheduler.ask
+
+            def note(command: AcquireCredential, now: float) -> Any:
+                answer = really_ask(command, now)
+                asked.set()
+                return answer
+
+            scheduler.ask = note  # type: ignore[method-assign]
 
             def ask(name: str, group: str, seconds: float) -> None:
                 command = AcquireCredential(group, time.monotonic() + seconds)
                 with contextlib.suppress(InterruptedWaitError):
                     told.append(tell(name, waiting.acquire(command, news[name]), leases))
 
-            futures = []
+            futures: dict[str, Future[None]] = {}
+            patience: dict[str, float] = {}
             for after, step, name, group, seconds in sorted(self._steps):
-                time.sleep(max(0.0, started + after - time.monotonic()))
+                for each, ends in patience.items():
+                    if ends < after:  # its time is over: it has its answer before this happens
+                        futures[each].result(PATIENCE)
                 match step:
                     case "acquire":
-                        news[name] = News()
-                        futures.append(threads.submit(ask, name, group, seconds))
+                        news[name], patience[name] = News(), after + seconds
+                        asked.clear()
+                        futures[name] = threads.submit(ask, name, group, seconds)
+                        assert asked.wait(PATIENCE)
                     case "leave":
                         news[name].interrupt()
+                        futures[name].result(PATIENCE)
                     case _:
+                        futures[name].result(PATIENCE)  # it has been told what it got
                         lease = leases.pop(name)
                         waiting.release(ReleaseCredential(lease, Outcome.SERVED))
-            for future in futures:
+            for future in futures.values():
                 future.result(PATIENCE)
             for lease in leases.values():
                 waiting.release(ReleaseCredential(lease, Outcome.SERVED))

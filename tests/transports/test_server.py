@@ -97,11 +97,20 @@ class Gate:
         await request.end_response()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_where_it_listens(host: str) -> None:
-    if host == "::1" and not _has_ipv6():
-        pytest.skip("this machine has no IPv6")
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6), "localhost"])
+def test_where_it_listens(host: str) -> None:
     async def check(running: Running) -> None:
         assert running.listening.port != 0
         expected = f"[{host}]" if ":" in host else host
@@ -112,15 +121,6 @@ def test_where_it_listens(host: str) -> None:
             assert (await client.read_response()).body == b"hello"
 
     with_running(check, greet, host=host)
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])

@@ -69,8 +69,12 @@ class _Sockets:
         ends = anyio.current_effective_deadline()
         fault: OSError = TimeoutError("no address answered in time")
         for number, (family, kind, protocol, _, address) in enumerate(found):
-            sock = socket.socket(family, kind, protocol)
             share = (ends - self._loop.time()) / (len(found) - number)
+            try:
+                sock = socket.socket(family, kind, protocol)  # there may be no such family here
+            except OSError as exc:
+                fault = exc
+                continue
             try:
                 with anyio.move_on_after(share):
                     await self._connect(sock, address)
