@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+import trio.testing
 
 from tests.transports.served import RawClient, encode_request
 from transports.server.errors import BadBodyError, BodyTooLargeError, ClientLeftError
@@ -339,7 +340,11 @@ def test_client_that_leaves_is_noticed_while_nothing_is_sent() -> None:
         await client.send(encode_request("GET", "/") * 3)
         await client.stream.aclose()
 
-    for leave in (with_close, with_end, with_reset, with_more_requests):
+    async def with_a_flood(client: RawClient) -> None:
+        await client.send(encode_request("GET", "/", x="y" * 50_000) * 200)
+        await client.stream.aclose()
+
+    for leave in (with_close, with_end, with_reset, with_more_requests, with_a_flood):
         began, noticed = trio.Event(), trio.Event()
 
         async def wait_forever(
@@ -444,6 +449,55 @@ def test_what_is_read_ahead_is_bounded() -> None:
                 assert (await client.read_response()).status == 204
 
     with_connection(check, wait)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_sent_behind_a_watched_request_is_kept_up_to_a_bound(method: str) -> None:
+    """A client has to send again what was too much; it is told by `connection: close`."""
+
+    async def wait(request: HTTPRequest) -> None:
+        await request.receive_body(10)
+        with trio.CancelScope() as scope:
+            request.watch(scope)
+            if request.path == "/1":
+                await ready.wait()
+        await request.respond(200, [], request.path.encode())
+
+    def encode(number: int, size: int) -> bytes:
+        return encode_request(
+            method, f"/{number}", None if method == "GET" else b"body", x="y" * size
+        )
+
+    async def check_kept(client: RawClient) -> None:
+        await client.send(encode(1, 10) + encode(2, 60_000))
+        ready.set()
+        assert [(await client.read_response()).body for _ in range(2)] == [b"/1", b"/2"]
+
+    async def check_lost(client: RawClient) -> None:
+        await client.send(encode(1, 10) + encode(2, 60_000) * 100)
+        ready.set()
+        response = await client.read_response()
+        assert (response.body, response.headers["connection"]) == (b"/1", "close")
+        assert await receive_all(client) == b""
+
+    for check in (check_kept, check_lost):
+        ready = trio.Event()
+        assert with_connection(check, wait) == []
+
+
+def test_a_body_comes_before_the_watch() -> None:
+    async def watch_first(request: HTTPRequest) -> None:
+        with trio.CancelScope() as scope:
+            request.watch(scope)
+            await trio.testing.wait_all_tasks_blocked()
+            await request.receive_body(1_000_000)
+
+    async def check(client: RawClient) -> None:
+        await client.send_request("POST", "/", "x" * 500_000)
+        assert (await client.read_response()).status == 500
+
+    (error,) = with_connection(check, watch_first)
+    assert "has to be read before" in str(error)
 
 
 def test_a_stream_that_never_waits_leaves_room_for_others() -> None:

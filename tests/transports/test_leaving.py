@@ -135,6 +135,29 @@ def test_client_that_leaves_while_it_waits_for_a_credential(reset: bool) -> None
     with_server(check, **{**ONE, "ACQUIRE_WAIT": "15"})
 
 
+@pytest.mark.parametrize("name", ["uploading", "before the head", "streaming"])
+def test_client_that_leaves_behind_a_flood(name: str) -> None:
+    """Its end comes behind ten megabytes that nobody has asked for."""
+    phase = PHASES[name]
+
+    async def check(served: Served) -> None:
+        site = served.simulator.site
+        assert phase.fault is not None
+        site.faults.order(phase.fault, path=phase.path)
+        client = await served.connect()
+        await client.send_request("POST", "/v1/chat/completions", chat(stream=True, **phase.fields))
+        await site.wait_for(lambda: site.calls[phase.path] == 1)
+        for _ in range(10):
+            await client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 40_000)
+        left = trio.current_time()
+        await leave(client, reset=False)
+        await site.wait_for(lambda: site.open_calls == 0)
+        assert trio.current_time() - left < 0.5
+        await hold_slots(served)
+
+    with_server(check, **ONE)
+
+
 def test_client_that_leaves_while_it_waits_for_a_guest() -> None:
     async def check(served: Served) -> None:
         site = served.simulator.site

@@ -28,7 +28,8 @@ from .inbox import Inbox
 from .outbox import Outbox
 
 _PIPELINE_BYTES = 64 * 1024
-"""What is read ahead of a request's turn; then reading pauses."""
+"""What is kept of requests whose turn has not come. A client that sends more while one of its
+requests is at work gets the answer to that, and has to send the others again (RFC 9112, 9.3.2)."""
 _DRAIN_BYTES = 256 * 1024
 """What is read of a body that nobody wanted, to save the connection or the answer."""
 _DRAIN_SECONDS = 2.0
@@ -174,6 +175,8 @@ class Connection:
     async def _feed(self) -> None:
         """Give h11 more of the body."""
         inbox = self._inbox
+        if inbox.overrun:
+            raise RuntimeError("a body has to be read before its client is watched")
         if inbox.data:
             if self._fed:
                 await trio.lowlevel.checkpoint()  # a body that is here must not hold up others
@@ -220,8 +223,8 @@ class Connection:
             else:
                 others.append(f"{name}: {value}\r\n")
         version = self._h11.their_http_version
-        if self._h11.they_are_waiting_for_100_continue:
-            self.closing = True  # nobody knows now whether the body will come
+        if self._h11.they_are_waiting_for_100_continue or self._inbox.overrun:
+            self.closing = True  # nobody knows now whether the body will come, or where it ends
         self._silent = self._method == b"HEAD" or status in (204, 304)
         self._chunked = "content-length" not in names and version == b"1.1" and not self._silent
         if self._chunked:
@@ -291,7 +294,9 @@ class Connection:
             self._aborted = True  # the handler left the response open: nobody may take it for whole
         if self._outbox or self._outbox.closed:
             self._aborted = True  # it has got a part of something
-        if self._aborted or self.closing or self._h11.our_state is h11.MUST_CLOSE:
+        if self._aborted or self.closing or self._inbox.overrun:
+            return False
+        if self._h11.our_state is h11.MUST_CLOSE:
             return False
         return await self._drain_body()
 
@@ -320,7 +325,8 @@ class Connection:
             self._transport.end()
             left = _DRAIN_BYTES
             is_read = self._is_bodiless or self._h11.their_state in (h11.DONE, h11.MUST_CLOSE)
-            seconds = _LINGER_SECONDS if is_read and not inbox.data else _DRAIN_SECONDS
+            is_read = is_read and not inbox.data and not inbox.overrun
+            seconds = _LINGER_SECONDS if is_read else _DRAIN_SECONDS
             with trio.move_on_after(seconds):
                 while not inbox.eof and left > 0:
                     left -= len(inbox.data)

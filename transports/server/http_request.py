@@ -106,7 +106,10 @@ class HTTPRequest:
         the client is gone."""
 
     def watch(self, scope: Cancellable) -> None:
-        """Cancel `scope` as soon as the client has left; at once if it has already."""
+        """Cancel `scope` as soon as the client has left; at once if it has already.
+
+        The body comes first: of what the client sends from now on only so much is kept.
+        """
         self._connection.watch(scope)
 
     def unwatch(self) -> None:

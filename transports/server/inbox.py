@@ -1,6 +1,8 @@
 """What a client has sent and nobody has taken yet: read as it comes, as long as there is room.
 
-So it is known at once when a client leaves, whatever its request is waiting for.
+So it is known at once when a client leaves, whatever its request is waiting for. A client's end
+comes behind all that it has sent before; while somebody watches for it, reading therefore never
+pauses, and what there is no room for is thrown away.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ class Inbox:
 
     Args:
         transport: The connection.
-        size: Bytes that are read ahead; then reading pauses.
+        size: Bytes that are read ahead; then reading pauses, or nothing more is kept (`overrun`).
     """
 
     def __init__(self, transport: Transport, size: int) -> None:
@@ -28,6 +30,8 @@ class Inbox:
         self.data = bytearray()
         self.eof = False
         """No more will come."""
+        self.overrun = False
+        """Something was thrown away: nothing that comes now has a beginning."""
 
     def read(self) -> None:
         """Read from now on, as long as there is room for it."""
@@ -41,12 +45,23 @@ class Inbox:
         except OSError:
             data = b""
         if data:
+            if self.overrun:
+                return
             self.data += data
             self._news.unpark_all()
             if len(self.data) >= self._size:
-                self._pause()
+                self._fill_up()
         elif data is not None:
             self.end()
+
+    def _fill_up(self) -> None:
+        """There is no room for more."""
+        if self._watching is None:
+            self._pause()
+        else:
+            self.overrun = True
+            self.data.clear()
+            self.read()
 
     def _pause(self) -> None:
         if self._reading:
@@ -62,10 +77,17 @@ class Inbox:
             self._watching.cancel()
 
     def watch(self, scope: Cancellable | None) -> None:
-        """Cancel a scope at the end; at once if that was before. None is for nobody any more."""
+        """Cancel a scope at the end; at once if that was before. None is for nobody any more.
+
+        Take what is to be kept first: see `overrun`.
+        """
         self._watching = scope
-        if self.eof and scope is not None:
+        if scope is None:
+            return
+        if self.eof:
             scope.cancel()
+        elif len(self.data) >= self._size:
+            self._fill_up()
 
     def take(self, size: int) -> bytes:
         """The first bytes, so many if there are."""

@@ -104,8 +104,7 @@ class Site:
         left = False
         try:
             with trio.CancelScope() as scope:
-                http.watch(scope)
-                await self._dispatch(http)
+                await self._dispatch(http, scope)
             left = scope.cancelled_caught
         except ClientLeftError:
             left = True
@@ -117,15 +116,17 @@ class Site:
                 self._tally(self.cancelled_paths, http.path)
             self._news.unpark_all()
 
-    async def _dispatch(self, http: HTTPRequest) -> None:
+    async def _dispatch(self, http: HTTPRequest, scope: trio.CancelScope) -> None:
         account = self.accounts.find(_read_cookies(http))
         name = account.name if account else None
         unread = self.faults.take_unread(http.path, name)
         if unread is not None:
             self._note(http, account, None)
+            http.watch(scope)
             await break_unread(http, unread)
             return
         body = await http.receive_body(_BODY_LIMIT)
+        http.watch(scope)
         try:
             decoded: Any = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
