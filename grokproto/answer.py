@@ -2,6 +2,8 @@
 
 `grokproto.grok.reader.AnswerReader` makes them from Grok's bytes, the filters change some, a
 dialect encoder turns them into the client's bytes.
+
+There may be one for each token, so they are of the kind that is made fastest.
 """
 
 from __future__ import annotations
@@ -10,12 +12,9 @@ import enum
 from collections.abc import Iterable
 from typing import TypeAlias
 
-import attrs
 import msgspec
 
 from .failures import Failure
-
-# There may be one of these for each token, so they are of the kind that is made fastest.
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -114,8 +113,7 @@ class CitedText(msgspec.Struct, frozen=True):
         return self.start + len(self.text)
 
 
-@attrs.frozen
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """All that was found and cited, for a list beside the answer; comes right before its end."""
 
     results: tuple[SearchResult, ...]
@@ -123,8 +121,7 @@ class Sources:
     """Addresses; the first is the one that `[[1]]` links to."""
 
 
-@attrs.frozen
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """A finished picture that passed moderation; each is reported once.
 
     `address` is as the wire had it, less a leading slash: a path under the assets host
@@ -134,8 +131,7 @@ class Image:
     address: str
 
 
-@attrs.frozen
-class Preview:
+class Preview(msgspec.Struct, frozen=True):
     """An unfinished state of a picture that is being drawn; each is reported once.
 
     The finished one, if it passes moderation, comes later as an `Image`.
@@ -145,26 +141,30 @@ class Preview:
     """As in `Image`."""
 
 
-@attrs.frozen
-class PartialPicture:
+class PartialPicture(msgspec.Struct, frozen=True):
     """An unfinished picture that is ready for the client."""
 
-    data: bytes = attrs.field(repr=False)
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"PartialPicture(<{len(self.data)} bytes>)"
 
 
-@attrs.frozen
-class Picture:
+class Picture(msgspec.Struct, frozen=True):
     """A picture that is ready for the client."""
 
     link: str
     """An address, or a data URI."""
 
-    data: bytes | None = attrs.field(default=None, repr=False)
+    data: bytes | None = None
     """The picture itself, where it was fetched."""
 
+    def __repr__(self) -> str:
+        data = self.data if self.data is None else f"<{len(self.data)} bytes>"
+        return f"Picture({self.link!r}, {data})"
 
-@attrs.frozen
-class Unknown:
+
+class Unknown(msgspec.Struct, frozen=True):
     """A name in Grok's frames that nobody here knows. It is no event, but told beside them."""
 
     name: str
@@ -200,22 +200,19 @@ class EndReason(enum.Enum):
     """Nothing but pictures that moderation held back."""
 
 
-@attrs.frozen
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The answer is complete. Nothing follows."""
 
     reason: EndReason = EndReason.STOP
 
 
-@attrs.frozen
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The answer broke off. Nothing follows, and what came before is not the whole."""
 
     failure: Failure
 
 
-@attrs.frozen
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """What an answer cost, in tokens; estimates, since Grok does not say (`grokproto.usage`)."""
 
     prompt_tokens: int

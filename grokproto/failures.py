@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 
-import attrs
+import msgspec
 
 from .lease import Outcome
 
@@ -56,8 +56,7 @@ class FailureKind(enum.Enum):
     """This server is stopping."""
 
 
-@attrs.frozen
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """One failure, told so that a person knows what to do."""
 
     kind: FailureKind
@@ -82,8 +81,7 @@ class Retry(enum.Enum):
     """Yes: the fault was this credential's, and another one does not have it."""
 
 
-@attrs.frozen
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """What follows from a failure of one kind."""
 
     status: int

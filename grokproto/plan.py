@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+import msgspec
 
 from .dialects.base import Dialect
 from .errors import InvalidRequestError
@@ -16,8 +17,7 @@ from .settings import LongInput, SearchFormat, Settings, ThinkingFormat
 _EFFORT = "reasoning_effort"
 
 
-@attrs.frozen
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What is asked in every attempt, with whatever credential."""
 
     request: ChatRequest

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import attrs
+import msgspec
 
 from .errors import InvalidRequestError
 from .request import Attachment, FilePart, Part, Role, TextPart, Turn
@@ -53,8 +53,7 @@ _THINK = "<think>"
 _THINK_END = "</think>"
 
 
-@attrs.frozen
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """A conversation as Grok is asked it."""
 
     message: str
@@ -141,8 +140,7 @@ def _join(lines: Sequence[tuple[Role, str]], question: int) -> tuple[str, str, s
     return "".join(pieces), "".join(pieces[:cut]), mark + rest
 
 
-@attrs.frozen
-class _Care:
+class _Care(msgspec.Struct, frozen=True):
     """What the texts of a conversation have that needs care. Most have nothing of it, and to look
     through each of thousands of turns for it costs more than all that is done with them."""
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
+import msgspec
 
 from .dialects import DIALECTS
 from .dialects.base import Dialect
@@ -31,8 +32,7 @@ _NOT_OURS = frozenset({"accept-encoding"})
 """Headers that are the HTTP client's to set, since it is the one that undoes the codings."""
 
 
-@attrs.frozen
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A client's request as Grok is asked it. `read_question` makes one."""
 
     plan: Plan

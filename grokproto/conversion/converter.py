@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-import attrs
+import msgspec
 
 from ..answer import AnswerEvent, Ended, EndReason, Picture, Run, Unknown, Usage
 from ..errors import LocalProtocolError
@@ -25,13 +25,12 @@ T = TypeVar("T")
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 
-@attrs.define
-class _Refusal:
+class _Refusal(msgspec.Struct):
     """A response that is no answer."""
 
     status: int
     headers: dict[str, str]
-    body: bytearray = attrs.field(factory=bytearray)
+    body: bytearray
 
 
 class Converter(ABC, Generic[P, T]):
@@ -119,7 +118,7 @@ class Converter(ABC, Generic[P, T]):
         lower = {name.lower(): value for name, value in headers.items()}
         self._framed = not _FRAMING.isdisjoint(lower)
         if is_refusal(status, lower):
-            self._refusal = _Refusal(status, lower)
+            self._refusal = _Refusal(status, lower, bytearray())
 
     def receive_data(self, data: bytes) -> list[T]:
         """Take a piece of the body, cut anywhere, with content codings undone; give what it brings.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import msgspec
 
 from .openai_fields import name_type, read_choice, read_flag, wrong
@@ -21,8 +20,7 @@ OBJECT_INSTRUCTION = f"Answer with one JSON object, {_BARE}"
 SCHEMA_INSTRUCTION = f"Answer with JSON that is valid by the schema below, {_BARE}"
 
 
-@attrs.frozen
-class AnswerFormat:
+class AnswerFormat(msgspec.Struct, frozen=True):
     """What form the answer is to have."""
 
     instruction: str = ""

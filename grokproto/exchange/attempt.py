@@ -7,7 +7,7 @@ is repeated as a whole, with another credential, or not at all.
 
 from __future__ import annotations
 
-import attrs
+from msgspec.structs import replace
 
 from .. import answer
 from ..commands import FetchPreview, ReceiveData, SendData, StorePicture, UpstreamRequest
@@ -185,7 +185,7 @@ class Attempt:
         if not 200 <= whole.status < 300:
             failure = read_refusal(whole.status, whole.headers, whole.body)
             if whole.status in (400, 413, 415, 422) and failure.kind is FailureKind.UPSTREAM:
-                return attrs.evolve(
+                return replace(
                     failure,
                     kind=FailureKind.REJECTED,
                     message=f"Grok did not take the {what}: {failure.message}",
@@ -296,7 +296,7 @@ class Attempt:
                 failure = _no_picture("what came is no picture")
             else:
                 return whole.body
-        return attrs.evolve(
+        return replace(
             failure, message=f"The picture was made but could not be fetched: {failure.message}"
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import attrs
+from msgspec.structs import replace
 
 from ..answer import Usage, add_up
 from ..commands import Branch, FetchPicture, Finish, Fork, Summary
@@ -136,8 +137,8 @@ class Flow:
                 attachments.append((yield from self._fetch(attachment)))
             else:
                 attachments.append(attachment)
-        prompt = attrs.evolve(plan.prompt, attachments=tuple(attachments))
-        return attrs.evolve(plan, prompt=prompt)
+        prompt = replace(plan.prompt, attachments=tuple(attachments))
+        return replace(plan, prompt=prompt)
 
     def _fetch(self, link: ImageLink) -> Steps[ImagePart]:
         self._holdings.enter(State.RETRIEVING)

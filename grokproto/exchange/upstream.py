@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import attrs
+import msgspec
 
 from ..commands import ReceiveData, ReceiveResponse, SendRequest, UpstreamRequest
 from ..events import DataReceived, EndOfMessage, RequestFailed, ResponseReceived, TimedOut
@@ -15,8 +15,7 @@ from .holdings import Holdings, Steps
 from .reply import Reply
 
 
-@attrs.frozen
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """A whole response."""
 
     status: int

@@ -30,7 +30,6 @@ UNAUTHENTICATED = 16
 _LIMIT_DETAILS = frozenset({"globalRateLimit", "usageLimitReached", "usagePoolExhausted"})
 _REJECTED_DETAILS = ("contentModerated", "attachment")
 _OVERLOAD_WORDS = re.compile(r"heavy load|overloaded|at capacity|temporarily unavailable", re.I)
-_UNPRINTABLE = re.compile(r"[^ -~\u00a1-\ud7ff\ue000-\uffef]+")
 _MARKUP = re.compile(rb"\s*<(?:!doctype|html|head)", re.I)
 _CHALLENGE = (b"/cdn-cgi/challenge-platform/", b"_cf_chl_opt", b"<title>Just a moment")
 
@@ -44,7 +43,8 @@ def quote(text: object) -> str:
     """A text of Grok's, made fit to stand in a sentence: short, on one line, printable."""
     if not isinstance(text, str) or not text.strip():
         return "without a message"
-    plain = _UNPRINTABLE.sub(" ", text[: 4 * MAX_QUOTED]).strip()
+    beginning = text[: 4 * MAX_QUOTED]
+    plain = " ".join("".join([c if c.isprintable() else " " for c in beginning]).split())
     shown = plain if len(plain) <= MAX_QUOTED else plain[: MAX_QUOTED - 1] + "…"
     return f"“{shown}”"
 

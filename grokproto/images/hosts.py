@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import msgspec
 
 from ..settings import ImageHost
@@ -22,8 +21,7 @@ _EXTENSIONS = {
 }
 
 
-@attrs.frozen
-class HostKind:
+class HostKind(msgspec.Struct, frozen=True):
     """What is particular about one host."""
 
     path: str

@@ -62,7 +62,8 @@ def test_quote_makes_texts_fit_for_a_sentence() -> None:
     assert quote("a\r\nb\x00\x1b[31mc") == "“a b [31mc”"
     assert quote("x" * 1000) == "“" + "x" * 159 + "…”"
     assert quote("") == quote(7) == "without a message"
-    assert quote("naïve 你好") == "“naïve 你好”"
+    assert quote("naïve 你好 🙂") == "“naïve 你好 🙂”"
+    assert quote("\u202eback\ud800wards\ue000") == "“back wards”"
 
 
 def test_deep_body() -> None:
