@@ -8,7 +8,7 @@ import time
 
 SCRIPTS = (
     *("bench_core", "bench_exchange", "bench_large", "bench_pool", "bench_store", "bench_grants"),
-    *("bench_fair", "bench_server"),
+    *("bench_import", "bench_fair", "bench_server"),
 )
 QUICK = ("bench_server",)
 
