@@ -21,6 +21,7 @@ Sources: fixtures `plain.ndjson`, `followup_flat.ndjson`, and docs/wire.md 3.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -88,6 +89,9 @@ _PASSED_OVER = frozenset(
 KNOWN_NAMES = _PASSED_OVER | {field.encode_name for field in msgspec.structs.fields(Frame)}
 """All names of a frame that are known here."""
 
+_MANY_DIGITS = 19
+"""Of a number that is no count of anything."""
+
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -104,11 +108,24 @@ def decode_frame(data: bytes) -> Frame | None:
 
 
 def decode_payload(payload: msgspec.Raw) -> Any:
-    """Decode a payload of whatever type; None where there is none."""
+    """Decode a payload of whatever type; None where there is none, or nobody can."""
     try:
         return msgspec.json.decode(payload)
-    except UnicodeDecodeError:
-        return msgspec.json.decode(bytes(payload).decode("utf-8", "replace"))
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return _decode_leniently(bytes(payload))
+
+
+def _decode_leniently(payload: bytes) -> Any:
+    """What is not as it should be in a payload is not seen before: what nobody has read so far was
+    looked at for its grammar only. Bytes may be no text, and a number too large for a float."""
+    try:
+        return json.loads(payload.decode("utf-8", "replace"), parse_int=_read_whole_number)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < _MANY_DIGITS else float(digits)
 
 
 def find_response(frame: Frame) -> ResponseFrame:

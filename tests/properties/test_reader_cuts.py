@@ -38,6 +38,10 @@ def test_any_limit_in_any_cut(stream: bytes, limit: int, data: st.DataObject) ->
     assert read(single_bytes(stream), max_line_bytes=limit) == whole
 
 
+OUT_OF_RANGE = ("1e999", "-1e999", "9" * 5000, "1" + "0" * 400 + ".5")
+"""Numbers by JSON's grammar that no decoder of ours takes."""
+
+
 @given(
     st.dictionaries(
         st.sampled_from(
@@ -52,7 +56,7 @@ def test_any_limit_in_any_cut(stream: bytes, limit: int, data: st.DataObject) ->
                 "generatedImageUrls cardAttachmentsJson webSearchResults severity "
                 "responseId".split()
             ),
-            json_values,
+            json_values | st.sampled_from(range(len(OUT_OF_RANGE))).map("number {}".format),
         ),
     ),
     st.sampled_from(["wrapped", "flat", "bare"]),
@@ -61,7 +65,10 @@ def test_any_types_in_any_field(fields: dict[str, object], form: str) -> None:
     frame: dict[str, object] = {"result": {"response": fields}}
     if form != "wrapped":
         frame = {"result": fields} if form == "flat" else fields
-    events = read([one(frame) + b"\n" + one({"result": {"token": "end"}})])
+    line = one(frame)
+    for index, number in enumerate(OUT_OF_RANGE):
+        line = line.replace(f'"number {index}"'.encode(), number.encode())
+    events = read([line + b"\n" + one({"result": {"token": "end"}})])
     _check_ending(events)
     for event in events:
         if isinstance(event, answer.Text | answer.Reasoning):

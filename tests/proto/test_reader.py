@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 
+import msgspec
 import pytest
 
 from grokproto import answer
 from grokproto.failures import FailureKind
 from grokproto.grok import frame_reader
 from grokproto.grok.drift import MAX_UNKNOWN
+from grokproto.grok.frames import decode_payload
 from grokproto.grok.reader import NEED_DATA, AnswerReader
 from tests.fixtures import build
 from tests.fixtures.load import STREAM_EXPECTATIONS, read_stream
@@ -271,6 +274,37 @@ def test_damage_in_a_payload_costs_no_more_than_its_spot() -> None:
     assert found == answer.SearchResults(
         answer.SearchSource.WEB, (answer.SearchResult("a\ufffdb", "https://e.com"),)
     )
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000, "1" + "0" * 400 + ".5"])
+def test_number_out_of_range_costs_no_payload(number: str) -> None:
+    search = f'{{"results":[{{"url":"https://e.com","title":"t","views":{number}}}],"n":{number}}}'
+    drawn = f'{{"imageUrl":"users/a/1/image.jpg","progress":100,"seed":{number}}}'
+    cached = f'{{"imageUrl":"users/a/2/image.jpg","seed":{number}}}'
+    card = f'{{"jsonData":"{{}}","seed":{number}}}'
+    final = f'{{"message":"whole","responseId":"r","seed":{number}}}'
+    lines = [
+        f'{{"result":{{"response":{{"{name}":{payload}}}}}}}\n'.encode()
+        for name, payload in (
+            ("webSearchResults", search),
+            ("streamingImageGenerationResponse", drawn),
+            ("cachedImageGenerationResponse", cached),
+            ("cardAttachment", card),
+            ("modelResponse", final),
+        )
+    ]
+    plain = [line.replace(number.encode(), b"1") for line in lines]
+    assert read(lines) == read(plain)
+    assert read(lines)[-2:] == [answer.Text("whole"), answer.Ended()]
+
+
+def test_payload_that_nobody_can_decode_is_none() -> None:
+    assert decode_payload(msgspec.Raw(b"no JSON")) is None
+    assert decode_payload(msgspec.Raw(b"1" * 18 + b".0e400")) == math.inf
+    assert decode_payload(msgspec.Raw(b"[1e999,123456789012345678]")) == [
+        math.inf,
+        123456789012345678,
+    ]
 
 
 def test_pictures_are_bounded() -> None:
