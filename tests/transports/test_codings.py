@@ -43,6 +43,25 @@ def test_any_cut(coding: str, data: bytes, size: int) -> None:
     assert decode(coding, pieces) == data
 
 
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+@given(parts=st.lists(st.binary(max_size=100), max_size=4), size=st.integers(1, 50))
+def test_several_parts_are_one_body(coding: str, parts: list[bytes], size: int) -> None:
+    coded = b"".join(CODINGS[coding](part) for part in parts)
+    pieces = [coded[start : start + size] for start in range(0, len(coded), size)]
+    assert decode(coding, pieces) == b"".join(parts)
+    if parts:
+        with pytest.raises(CodingError):
+            decode(coding, [coded, coded[: len(coded) // len(parts) // 2 + 1]])
+
+
+@pytest.mark.parametrize("coding", MOST)
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_follows_the_end_is_a_fault(coding: str, cut: bool) -> None:
+    coded = CODINGS[coding](b"some text")
+    with pytest.raises(CodingError):
+        decode(coding, [coded, b" and more"] if cut else [coded + b" and more"])
+
+
 @pytest.mark.parametrize("coding", MOST)
 def test_bombs(coding: str) -> None:
     """A body of some kilobytes: whoever takes a few pieces of it has had a few, and no more."""

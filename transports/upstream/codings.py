@@ -2,6 +2,10 @@
 
 A few kilobytes can unpack to gigabytes. Every decoder here gives its output in pieces of at most
 about `MAX_PIECE`, so that whoever reads them can stop.
+
+gzip and zstd may come in several parts, one behind the other (RFC 1952 2.2, RFC 8878 3). What else
+follows the end of a coded body is a fault: what comes there may be a part of the answer, and half
+of one must not pass for the whole.
 """
 
 from __future__ import annotations
@@ -59,20 +63,29 @@ class IdentityDecoder:
 
 
 class _ZlibDecoder:
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, *, in_members: bool) -> None:
+        self._window = window
+        self._in_members = in_members
         self._decompress = zlib.decompressobj(window)
         self._begun = False
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         self._begun = True
-        while data and not self._decompress.eof:
+        while data:
+            if self._decompress.eof:
+                self._begin_member()
             try:
                 piece = self._decompress.decompress(data, MAX_PIECE)
             except zlib.error as exc:
                 raise CodingError(str(exc)) from exc
-            data = self._decompress.unconsumed_tail
+            data = self._decompress.unconsumed_tail or self._decompress.unused_data
             if piece:
                 yield piece
+
+    def _begin_member(self) -> None:
+        if not self._in_members:
+            raise CodingError("something follows the end of the compressed body")
+        self._decompress = zlib.decompressobj(self._window)
 
     def finish(self) -> None:
         if self._begun and not self._decompress.eof:
@@ -104,21 +117,24 @@ class _BrotliDecoder:
 
 class _ZstdDecoder:
     def __init__(self) -> None:
-        decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-        self._decompress = decompressor.decompressobj()
+        self._frames = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+        self._decompress = self._frames.decompressobj()
         self._begun = False
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         self._begun = True
         for start in range(0, len(data), _ZSTD_SLICE):
-            if self._decompress.eof:
-                return
-            try:
-                piece = self._decompress.decompress(data[start : start + _ZSTD_SLICE])
-            except zstandard.ZstdError as exc:
-                raise CodingError("the body is not coded as zstd") from exc
-            if piece:
-                yield piece
+            rest = data[start : start + _ZSTD_SLICE]
+            while rest:
+                if self._decompress.eof:
+                    self._decompress = self._frames.decompressobj()
+                try:
+                    piece = self._decompress.decompress(rest)
+                except zstandard.ZstdError as exc:
+                    raise CodingError("the body is not coded as zstd") from exc
+                rest = self._decompress.unused_data
+                if piece:
+                    yield piece
 
     def finish(self) -> None:
         if self._begun and not self._decompress.eof:
@@ -135,9 +151,9 @@ def build_decoder(coding: str) -> Decoder:
         case "" | "identity":
             return IdentityDecoder()
         case "gzip" | "x-gzip":
-            return _ZlibDecoder(16 + zlib.MAX_WBITS)
+            return _ZlibDecoder(16 + zlib.MAX_WBITS, in_members=True)
         case "deflate":
-            return _ZlibDecoder(zlib.MAX_WBITS)
+            return _ZlibDecoder(zlib.MAX_WBITS, in_members=False)
         case "br":
             return _BrotliDecoder()
         case "zstd":
