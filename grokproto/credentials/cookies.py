@@ -5,22 +5,11 @@ No error ever shows a value: what cannot be read may be a cookie with a slip in 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
+from ..cookies import GUEST_COOKIES, SSO, SSO_RW, check_cookie
 from ..errors import ConfigurationError
 from ..secret import Secret
-
-SSO = "sso"
-SSO_RW = "sso-rw"
-GUEST_COOKIES = ("x-anonuserid", "x-challenge", "x-signature")
-"""What makes an anonymous session. The first tells one from another."""
-
-MAX_COOKIE = 4096
-"""Characters of one value; browsers keep no longer ones."""
-
-_VALUE = re.compile(r"[!#-+\--:<-\[\]-~]+", re.ASCII)
-"""What RFC 6265 lets a cookie's value be: no control, space, quote, comma, semicolon, backslash."""
 
 
 def parse_account(text: str) -> Mapping[str, Secret]:
@@ -39,7 +28,7 @@ def parse_account(text: str) -> Mapping[str, Secret]:
     elif "=" in text.rstrip("="):
         raise ConfigurationError("is no sso cookie: it has another name in front of its value")
     else:
-        found = {SSO: _check(text)}
+        found = {SSO: check_cookie(text)}
     token = found.get(SSO) or found.get(SSO_RW)
     if token is None:
         raise ConfigurationError("has no sso cookie in it")
@@ -69,17 +58,7 @@ def _split(text: str) -> dict[str, Secret]:
         name, _, value = pair.strip(" \t").partition("=")
         if name not in (SSO, SSO_RW, *GUEST_COOKIES):
             continue
-        secret = _check(value)
+        secret = check_cookie(value)
         if found.setdefault(name, secret) != secret:
             raise ConfigurationError(f"has two different {name} cookies in it")
     return found
-
-
-def _check(value: str) -> Secret:
-    if not value:
-        raise ConfigurationError("is empty where the value of a cookie should be")
-    if len(value) > MAX_COOKIE:
-        raise ConfigurationError(f"is longer than the {MAX_COOKIE} characters a cookie may have")
-    if not _VALUE.fullmatch(value):
-        raise ConfigurationError("has a character that no cookie may have")
-    return Secret(value)

@@ -20,9 +20,10 @@ from typing import Any
 import attrs
 import msgspec
 
+from ..cookies import SSO
 from ..errors import ConfigurationError
 from ..secret import Secret
-from .cookies import SSO, parse_account
+from .cookies import parse_account
 
 _KEYS = (SSO, "token", "cookie", "cookies")
 

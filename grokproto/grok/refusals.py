@@ -50,7 +50,7 @@ def quote(text: object) -> str:
 
 
 def _number(value: Any) -> int | None:
-    if isinstance(value, int):
+    if type(value) is int and abs(value) < 1_000_000:
         return value
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 6:
         return int(value)

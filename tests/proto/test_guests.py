@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from grokproto.grok.guests import GUEST_COOKIES, build_guest_request, read_guest_cookies
+import pytest
+
+from grokproto.cookies import GUEST_COOKIES
+from grokproto.grok.guests import build_guest_request, read_guest_cookies
 from grokproto.secret import Secret
 from grokproto.settings import Settings
 
@@ -30,3 +33,10 @@ def test_two_cookies_are_no_guest() -> None:
     assert read_guest_cookies(SET[:2]) is None
     assert read_guest_cookies([*SET[:2], ("set-cookie", "x-signature=; Max-Age=0")]) is None
     assert read_guest_cookies([*SET[:2], ("set-cookie", "nonsense")]) is None
+
+
+@pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\0", "a b", "ä", '"a"', "x" * 5000])
+def test_cookie_that_no_header_can_hold_is_none(value: str) -> None:
+    assert read_guest_cookies([*SET, ("set-cookie", f"x-signature={value}; Path=/")]) is None
+    changed = [("set-cookie", f"x-signature={value}"), *SET]
+    assert read_guest_cookies(changed) == read_guest_cookies(SET)

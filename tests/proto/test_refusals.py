@@ -51,6 +51,12 @@ def test_error_objects(error: Any, kind: FailureKind) -> None:
     assert read_error(error).kind is kind
 
 
+@pytest.mark.parametrize("code", [True, 10**4000, -(10**4000), 1.5])
+def test_code_that_is_none_is_not_told(code: Any) -> None:
+    told = read_error({"code": code, "message": "x"}).message
+    assert told == read_error({"message": "x"}).message
+
+
 def test_stream_errors_by_severity() -> None:
     assert read_stream_error("text") is None
     assert read_stream_error({"severity": "STREAM_ERROR_SEVERITY_NORMAL"}) is None

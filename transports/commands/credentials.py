@@ -16,8 +16,8 @@ from typing import IO, Protocol
 
 import click
 
+from grokproto.cookies import SSO
 from grokproto.credentials import CredentialRecord, Kind, read_accounts
-from grokproto.credentials.cookies import SSO
 from grokproto.errors import ConfigurationError, InvalidRequestError
 from grokproto.secret import Secret
 
