@@ -72,7 +72,8 @@ ONLY_IN = {
         *(
             f"transports/upstream/{name}.py"
             for name in (
-                *("calls", "calls_threads", "plain", "plain_stream", "plain_threads", "rules"),
+                *("calls", "calls_threads", "checked", "plain", "plain_stream"),
+                *("plain_threads", "rules"),
             )
         ),
         *(f"transports/loops/{name}.py" for name in ("trio_loop", "asyncio_loop")),

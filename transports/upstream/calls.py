@@ -33,6 +33,7 @@ from ..loops import NOBODY, Loop, Nursery, Scope, TaskStatus
 from ..loops.mailbox import Mailbox, Mailroom
 from ..loops.trio_loop import TRIO
 from .body import FollowedBody
+from .checked import CheckedConnection
 from .codings import build_decoder
 from .plain import Loan, PlainConnection
 from .plain_stream import open_plain_stream
@@ -169,7 +170,7 @@ class Upstream:
         if not plain or self.loop.sockets is None:
             if self._factory is None:
                 self._factory = self._build_factory()
-            return self._factory.create_connection(origin)
+            return CheckedConnection(self._factory.create_connection(origin))
         host, timeout = origin.host.decode("ascii"), self.config.connect_timeout
         return PlainConnection(
             origin, await open_plain_stream(self.loop, host, origin.port, timeout)

@@ -29,6 +29,7 @@ from grokproto.events import (
 
 from ..loops.threads import Handover, InterruptedWaitError, News
 from .body import ChunkedBody
+from .checked import ThreadedCheckedConnection
 from .codings import build_decoder
 from .plain_threads import ThreadedConnection, ThreadedLoan
 from .rules import (
@@ -244,7 +245,7 @@ class ThreadedUpstream:
             http2=True,
             network_backend=wire,
         )
-        return _Connection(factory.create_connection(origin), wire)
+        return _Connection(ThreadedCheckedConnection(factory.create_connection(origin)), wire)
 
     def give_back(self, place: Place, connection: _Connection) -> None:
         """Keep a connection for another call, if it is fit for that."""

@@ -14,6 +14,8 @@ from urllib.parse import unquote
 import attrs
 import certifi
 import httpcore
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, StreamReset
 
 from grokproto.commands import UpstreamRequest
 
@@ -27,8 +29,8 @@ MAX_IDLE_OF_ALL = 256
 """Idle connections kept. Each is a descriptor, and users may be many."""
 _WRITE_TIMEOUT = 60.0
 
-_CLOSED = "without sending a response"
-"""How httpcore tells a connection that was closed before any byte of a response."""
+_CLOSED = "Server disconnected"
+"""How httpcore tells a connection that was closed; so begins what it says, over HTTP/1.1 too."""
 
 
 @attrs.frozen
@@ -151,9 +153,14 @@ FAULTS = (
 
 
 def was_unread(exc: httpcore.RemoteProtocolError) -> bool:
-    """Whether the far end closed a kept connection in good order, and the request crossed with
-    that: it was not read. A reset is no such sign."""
-    return _CLOSED in str(exc)
+    """Whether the far end gave a kept connection up in good order, before the head of a response,
+    and the request crossed with that: it was not read. A reset is no such sign."""
+    match exc.args:
+        case (ConnectionTerminated(error_code=ErrorCodes.NO_ERROR, last_stream_id=0),):
+            return True  # that it has read some, and not ours, httpcore tells in another way
+        case (StreamReset(error_code=ErrorCodes.REFUSED_STREAM),):
+            return True
+    return str(exc).startswith(_CLOSED)
 
 
 def tell_fault(exc: BaseException) -> str:

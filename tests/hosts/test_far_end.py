@@ -1,0 +1,252 @@
+"""Far ends that do not keep to what was agreed, on every event loop and in threads.
+
+What they do to one call must not be another's: a connection that they have given up is not used
+again, and neither is one on which something is left.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trio
+import trustme
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import StreamEnded
+from hyperframe.frame import GoAwayFrame
+
+from grokproto.commands import UpstreamRequest
+from grokproto.events import RequestFailed
+from tests.hosts.hosting import far_end
+from tests.hosts.test_upstream_loops import RUNS
+from transports.loops.running import find_loop
+from transports.loops.threads import News
+from transports.upstream.calls import Upstream
+from transports.upstream.calls_threads import ThreadedUpstream
+from transports.upstream.rules import Fetched, UpstreamConfig
+
+PATIENCE = 10.0
+
+Ask = Callable[[str], Awaitable[Fetched | RequestFailed]]
+Host = Callable[[Callable[[Ask], Awaitable[None]]], None]
+
+
+def build_question(url: str) -> UpstreamRequest:
+    """A request with a body."""
+    return UpstreamRequest("POST", url, (), b"x")
+
+
+def host_loop(run: Callable[[Any], Any]) -> Host:
+    """Calls in tasks."""
+
+    def host(check: Callable[[Ask], Awaitable[None]]) -> None:
+        faults: list[Exception] = []
+
+        async def main() -> None:
+            upstream = Upstream(
+                UpstreamConfig(connect_timeout=2), on_error=faults.append, loop=find_loop()
+            )
+
+            async def start(*, task_status: Any) -> None:
+                await upstream.run(task_status=task_status)
+
+            async def ask(url: str) -> Fetched | RequestFailed:
+                return await upstream.fetch(build_question(url), limit=10**6, timeout=PATIENCE)
+
+            async with anyio.create_task_group() as group:
+                await group.start(start)
+                with anyio.fail_after(PATIENCE):
+                    await check(ask)
+                group.cancel_scope.cancel()
+
+        run(main)
+        assert faults == []
+
+    return host
+
+
+def host_threads(check: Callable[[Ask], Awaitable[None]]) -> None:
+    """Calls in threads."""
+    faults: list[Exception] = []
+    upstream = ThreadedUpstream(UpstreamConfig(connect_timeout=2), on_error=faults.append)
+
+    async def ask(url: str) -> Fetched | RequestFailed:
+        request = build_question(url)
+        return upstream.fetch(request, limit=10**6, timeout=PATIENCE, news=News())
+
+    try:
+        trio.run(check, ask)
+    finally:
+        upstream.close()
+    assert faults == []
+
+
+HOSTS = {**{name: host_loop(run) for name, run in RUNS.items()}, "threads": host_threads}
+every_host = pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[trustme.CA]:
+    """A certificate authority that this process trusts for the while."""
+    authority = trustme.CA()
+    path: Path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        yield authority
+
+
+def build_context(authority: trustme.CA, *protocols: str) -> ssl.SSLContext:
+    """What a far end needs for TLS."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(protocols)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+# HTTP/2
+
+
+class SecondEnd:
+    """One connection of a far end that speaks HTTP/2.
+
+    Args:
+        connection: Open.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.h2 = H2Connection(H2Configuration(client_side=False))
+        self._connection = connection
+        self.h2.initiate_connection()
+
+    def next_request(self) -> int | None:
+        """The number of the next request; None where the connection has ended."""
+        self.send()
+        while data := self._connection.recv(65536):
+            events = self.h2.receive_data(data)
+            self.send()
+            for event in events:
+                if isinstance(event, StreamEnded):
+                    return event.stream_id
+        return None
+
+    def answer(self, number: int) -> None:
+        """Answer in good order."""
+        self.h2.send_headers(number, [(":status", "200")])
+        self.h2.send_data(number, b"hi", end_stream=True)
+        self.send()
+
+    def send(self, data: bytes = b"") -> None:
+        """Send what is to be sent, and then something else."""
+        self._connection.sendall(self.h2.data_to_send() + data)
+
+    def say_goodbye(self, last: int, error: int = 0) -> None:
+        """Say that no requests are read but those up to `last`."""
+        self.send(GoAwayFrame(0, last_stream_id=last, error_code=error).serialize())
+
+    def close(self) -> None:
+        """Close in good order: what was sent is not to be lost for what was not read."""
+        self._connection.shutdown(socket.SHUT_WR)
+
+    def wait_for_end(self) -> None:
+        """Wait until the other side has closed."""
+        while self._connection.recv(65536):
+            pass
+
+
+@every_host
+@pytest.mark.parametrize("kind", ["close", "goodbye", "ping"])
+def test_http2_connection_that_was_given_up_while_idle(
+    kind: str, host: Host, authority: trustme.CA
+) -> None:
+    done = threading.Event()
+
+    def serve(connection: socket.socket, _: int) -> None:
+        end = SecondEnd(connection)
+        while (number := end.next_request()) is not None:
+            end.answer(number)
+            if kind == "ping":  # which the other side may take with the answer, or find later
+                end.h2.ping(b"12345678")
+                end.send()
+                done.set()
+                continue
+            if kind == "goodbye":
+                end.say_goodbye(number)
+            else:
+                end.close()
+            done.set()
+            end.wait_for_end()
+            break
+
+    async def check(ask: Ask) -> None:
+        for _ in range(3):
+            assert await ask(f"https://localhost:{port}/") == Fetched(200, (), b"hi")
+            assert done.wait(PATIENCE)
+            done.clear()
+
+    with far_end(serve, build_context(authority, "h2")) as port:
+        host(check)
+
+
+@every_host
+@pytest.mark.parametrize("kind", ["close", "goodbye", "goodbye to all", "refusal"])
+def test_http2_connection_that_is_given_up_when_it_is_used_again(
+    kind: str, host: Host, authority: trustme.CA
+) -> None:
+    """The request was not read, so that it is made once more: at no cost for whoever asks."""
+    served: list[int] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        end = SecondEnd(connection)
+        while (stream := end.next_request()) is not None:
+            served.append(number)
+            if number == 1 or stream == 1:
+                end.answer(stream)
+            elif kind == "refusal":
+                end.h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
+            elif kind == "close":
+                end.close()
+                end.wait_for_end()
+                return
+            else:
+                end.say_goodbye(1 if kind == "goodbye" else 0)
+
+    async def check(ask: Ask) -> None:
+        for _ in range(3):
+            assert await ask(f"https://localhost:{port}/") == Fetched(200, (), b"hi")
+
+    with far_end(serve, build_context(authority, "h2")) as port:
+        host(check)
+    assert served == [0, 0, 1, 1]
+
+
+@every_host
+def test_http2_connection_that_never_answers_is_not_tried_again(
+    host: Host, authority: trustme.CA
+) -> None:
+    served: list[int] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        end = SecondEnd(connection)
+        end.next_request()
+        served.append(number)
+        end.close()
+        end.wait_for_end()
+
+    async def check(ask: Ask) -> None:
+        failed = await ask(f"https://localhost:{port}/")
+        assert isinstance(failed, RequestFailed)
+        assert failed.sent
+        assert failed.reason == "Server disconnected"
+
+    with far_end(serve, build_context(authority, "h2")) as port:
+        host(check)
+    assert served == [0]

@@ -1,0 +1,72 @@
+"""What is seen of an idle connection before it is used again."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import httpcore
+import pytest
+import trustme
+
+from transports.upstream.checked import has_news
+
+
+class Memory(httpcore.AsyncNetworkStream):
+    """A stream with nothing on its socket; what came of TLS is in memory."""
+
+    def __init__(self, tls: object) -> None:
+        self._tls = tls
+
+    def get_extra_info(self, info: str) -> Any:
+        return {"is_readable": False, "ssl_object": self._tls}[info]
+
+
+@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def ends(request: Any) -> tuple[ssl.SSLObject, ssl.SSLObject, list[ssl.MemoryBIO]]:
+    """Both ends of TLS, and the way from the far one to this one."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    client.maximum_version = request.param
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+    there, here = ssl.MemoryBIO(), ssl.MemoryBIO()
+    near = client.wrap_bio(here, there, server_hostname="localhost")
+    far = server.wrap_bio(there, here, server_side=True)
+    for _ in range(3):
+        for end in (near, far):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+    return near, far, [here]
+
+
+Ends = tuple[ssl.SSLObject, ssl.SSLObject, list[ssl.MemoryBIO]]
+
+
+def test_what_came_with_the_response_in_one_piece(ends: Ends) -> None:
+    near, far, _ = ends
+    assert not has_news(Memory(near))
+    far.write(b"a response")
+    assert near.read(100) == b"a response"
+    assert not has_news(Memory(near))
+    far.write(b"and more")
+    assert has_news(Memory(near))
+
+
+def test_farewell(ends: Ends) -> None:
+    near, far, _ = ends
+    with pytest.raises(ssl.SSLWantReadError):
+        far.unwrap()
+    assert has_news(Memory(near))
+
+
+def test_nonsense(ends: Ends) -> None:
+    near, _, (way,) = ends
+    way.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert has_news(Memory(near))
+
+
+def test_without_tls() -> None:
+    assert not has_news(Memory(None))

@@ -1,0 +1,99 @@
+"""Connections that httpcore opens itself, with TLS or through a proxy; what it does not look at.
+
+Over HTTP/1.1 it looks at the socket before it takes an idle connection for good; over HTTP/2 only
+at the clock. Here every kept connection is looked at: between two calls nothing is to come that
+could not be done without, so one to which something has come is not used again. Mostly that is the
+far end's farewell. It may be a ping, and then a handshake is the price.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Generic, TypeAlias, TypeVar
+
+import httpcore
+
+from .rules import Connection
+
+_Stream: TypeAlias = httpcore.AsyncNetworkStream | httpcore.NetworkStream
+C = TypeVar("C", bound=Connection)
+
+
+class Checked(Generic[C]):
+    """What is the same for tasks and for threads.
+
+    Args:
+        http: Used by nobody else.
+    """
+
+    def __init__(self, http: C) -> None:
+        self._http = http
+        self._stream: _Stream | None = None
+        """What it was opened to; None before the first response."""
+
+    def _note(self, response: httpcore.Response) -> None:
+        """Look at the head of a response."""
+        self._stream = response.extensions["network_stream"]
+
+    def is_idle(self) -> bool:
+        """Whether no call is under way."""
+        return self._http.is_idle()
+
+    def is_available(self) -> bool:
+        """Whether a call can be made."""
+        return self._http.is_available()
+
+    def has_expired(self) -> bool:
+        """Whether it was idle for too long, or something has come meanwhile."""
+        return self._http.has_expired() or (self._stream is not None and has_news(self._stream))
+
+
+class CheckedConnection(
+    Checked[httpcore.AsyncConnectionInterface], httpcore.AsyncConnectionInterface
+):
+    """One connection, for tasks."""
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Send a request; give its response, whose body is still to be read."""
+        response = await self._http.handle_async_request(request)
+        self._note(response)
+        return response
+
+    async def aclose(self) -> None:
+        """Close it, whatever goes on."""
+        await self._http.aclose()
+
+
+class ThreadedCheckedConnection(
+    Checked[httpcore.ConnectionInterface], httpcore.ConnectionInterface
+):
+    """One connection, for threads."""
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Send a request; give its response, whose body is still to be read."""
+        response = self._http.handle_request(request)
+        self._note(response)
+        return response
+
+    def close(self) -> None:
+        """Close it, whatever goes on."""
+        self._http.close()
+
+
+def has_news(stream: _Stream) -> bool:
+    """Whether something has come over an idle connection, which is lost if it was no more than a
+    piece: the connection must not be used then."""
+    if stream.get_extra_info("is_readable"):
+        return True
+    tls = stream.get_extra_info("ssl_object")
+    if tls is None:
+        return False
+    if not isinstance(tls, ssl.SSLObject):  # it reads off the socket, and would wait there
+        return bool(tls.pending())
+    try:
+        tls.read(1)  # what came in one piece with the response is no longer with the socket
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        pass
+    return True
