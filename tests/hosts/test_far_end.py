@@ -21,7 +21,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import StreamEnded
-from hyperframe.frame import GoAwayFrame
+from hpack import Encoder
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame
 
 from grokproto.commands import UpstreamRequest
 from grokproto.events import RequestFailed
@@ -250,3 +251,85 @@ def test_http2_connection_that_never_answers_is_not_tried_again(
     with far_end(serve, build_context(authority, "h2")) as port:
         host(check)
     assert served == [0]
+
+
+def build_head(number: int, *headers: tuple[str, str]) -> bytes:
+    """The head of a response, whatever there is to be said against it."""
+    return HeadersFrame(number, Encoder().encode(headers), flags=["END_HEADERS"]).serialize()
+
+
+OK = (":status", "200")
+LENGTH = ("content-length", "9")
+DATA = DataFrame(1, b"hi", flags=["END_STREAM"]).serialize()
+NO_NUMBER = "the status of the response is no number"
+BREAKS = "a breach of HTTP/2: "
+GAVE_UP = "the far end gave the connection up"
+BROKEN: list[tuple[str, bytes]] = [
+    (NO_NUMBER, build_head(1, (":status", "abc"))),
+    (NO_NUMBER, build_head(1, (":status", ""))),
+    (NO_NUMBER, build_head(1, (":status", "9" * 5000))),
+    ("a response cannot have status -200", build_head(1, (":status", "-200"))),
+    (BREAKS + "Received frame with invalid padding.", b"\0\0\2\0\x08\0\0\0\1\xffa"),
+    (
+        BREAKS + "Received frame with invalid padding.",
+        build_head(1, OK) + b"\0\0\2\0\x08\0\0\0\1\xffa",
+    ),
+    (
+        BREAKS + "InvalidBodyLengthError: Expected 9 bytes, received 2",
+        build_head(1, OK, LENGTH) + DATA,
+    ),
+    (BREAKS + "Trailers must have END_STREAM set", build_head(1, OK) * 2 + DATA),
+    (
+        BREAKS + "Error decoding header block: Variable integer representation is too long",
+        HeadersFrame(1, b"\xff" * 6, flags=["END_HEADERS"]).serialize(),
+    ),
+    (BREAKS + "Invalid stream ID for peer.", build_head(101, OK)),
+    (GAVE_UP, GoAwayFrame(0, last_stream_id=1).serialize()),
+    (
+        GAVE_UP + " (HTTP/2 error 11)",
+        GoAwayFrame(0, last_stream_id=0, error_code=11).serialize(),
+    ),
+    (
+        "the far end broke the response off (HTTP/2 error 2)",
+        build_head(1, OK) + RstStreamFrame(1, error_code=2).serialize(),
+    ),
+]
+
+
+@every_host
+def test_http2_that_is_broken_is_told_as_that(host: Host, authority: trustme.CA) -> None:
+    def serve(connection: socket.socket, number: int) -> None:
+        end = SecondEnd(connection)
+        end.next_request()
+        end.send(BROKEN[number][1])
+        end.wait_for_end()
+
+    async def check(ask: Ask) -> None:
+        for reason, _ in BROKEN:
+            assert await ask(f"https://localhost:{port}/") == RequestFailed(reason, sent=True)
+
+    with far_end(serve, build_context(authority, "h2")) as port:
+        host(check)
+
+
+@every_host
+def test_http2_connection_that_is_given_up_with_a_body_under_way(
+    host: Host, authority: trustme.CA
+) -> None:
+    def serve(connection: socket.socket, _: int) -> None:
+        end = SecondEnd(connection)
+        while (number := end.next_request()) is not None:
+            if number == 1:
+                end.answer(number)
+            else:
+                end.send(build_head(number, OK))
+                end.say_goodbye(1)
+
+    async def check(ask: Ask) -> None:
+        url = f"https://localhost:{port}/"
+        for _ in range(2):
+            assert await ask(url) == Fetched(200, (), b"hi")
+            assert await ask(url) == RequestFailed(GAVE_UP, sent=True)
+
+    with far_end(serve, build_context(authority, "h2")) as port:
+        host(check)

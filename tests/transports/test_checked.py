@@ -1,4 +1,4 @@
-"""What is seen of an idle connection before it is used again."""
+"""What is seen of an idle connection before it is used again, and of a head that is none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import httpcore
 import pytest
 import trustme
+from h2.exceptions import StreamClosedError
 
-from transports.upstream.checked import has_news
+from transports.upstream.checked import has_news, telling_faults
+from transports.upstream.rules import tell_fault
 
 
 class Memory(httpcore.AsyncNetworkStream):
@@ -70,3 +72,13 @@ def test_nonsense(ends: Ends) -> None:
 
 def test_without_tls() -> None:
     assert not has_news(Memory(None))
+
+
+def test_fault_that_is_no_sentence_is_told_by_its_name() -> None:
+    assert tell_fault(StreamClosedError(103)) == "a breach of HTTP/2: StreamClosedError"
+
+
+@pytest.mark.parametrize("mistake", [ValueError("ours"), httpcore.LocalProtocolError("ours")])
+def test_mistakes_of_ours_stay_what_they_are(mistake: Exception) -> None:
+    with pytest.raises(type(mistake), match="ours"), telling_faults():
+        raise mistake

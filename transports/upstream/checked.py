@@ -4,14 +4,19 @@ Over HTTP/1.1 it looks at the socket before it takes an idle connection for good
 at the clock. Here every kept connection is looked at: between two calls nothing is to come that
 could not be done without, so one to which something has come is not used again. Mostly that is the
 far end's farewell. It may be a ping, and then a handshake is the price.
+
+The status of a response over HTTP/2 is a field like others, and httpcore takes any number for one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from collections.abc import Iterator
 from typing import Generic, TypeAlias, TypeVar
 
 import httpcore
+from h2.exceptions import H2Error
 
 from .rules import Connection
 
@@ -32,8 +37,14 @@ class Checked(Generic[C]):
         """What it was opened to; None before the first response."""
 
     def _note(self, response: httpcore.Response) -> None:
-        """Look at the head of a response."""
+        """Look at the head of a response.
+
+        Raises:
+            httpcore.RemoteProtocolError: It is none.
+        """
         self._stream = response.extensions["network_stream"]
+        if not 200 <= response.status <= 999:
+            raise httpcore.RemoteProtocolError(f"a response cannot have status {response.status}")
 
     def is_idle(self) -> bool:
         """Whether no call is under way."""
@@ -55,7 +66,8 @@ class CheckedConnection(
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send a request; give its response, whose body is still to be read."""
-        response = await self._http.handle_async_request(request)
+        with telling_faults():
+            response = await self._http.handle_async_request(request)
         self._note(response)
         return response
 
@@ -71,13 +83,30 @@ class ThreadedCheckedConnection(
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send a request; give its response, whose body is still to be read."""
-        response = self._http.handle_request(request)
+        with telling_faults():
+            response = self._http.handle_request(request)
         self._note(response)
         return response
 
     def close(self) -> None:
         """Close it, whatever goes on."""
         self._http.close()
+
+
+@contextlib.contextmanager
+def telling_faults() -> Iterator[None]:
+    """Tell of faults in the head of a response as of others of the far end."""
+    try:
+        yield
+    except httpcore.LocalProtocolError as exc:
+        if not isinstance(exc.args[0], H2Error):
+            raise
+        # It found out while it read, and cannot say whose fault it is; but the request was sent.
+        raise httpcore.RemoteProtocolError(exc.args[0]) from exc
+    except ValueError as exc:
+        if "for int" not in str(exc):  # so say both that an `int` may tell of
+            raise
+        raise httpcore.RemoteProtocolError("the status of the response is no number") from None
 
 
 def has_news(stream: _Stream) -> bool:

@@ -16,6 +16,7 @@ import certifi
 import httpcore
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, StreamReset
+from h2.exceptions import H2Error
 
 from grokproto.commands import UpstreamRequest
 
@@ -145,6 +146,8 @@ FAULTS = (
     httpcore.ProtocolError,
     httpcore.ProxyError,
     httpcore.UnsupportedProtocol,
+    httpcore.ConnectionNotAvailable,  # in the middle of a body, where it is no reason to ask again
+    H2Error,  # httpcore gives it another name up to the head only
     CodingError,
     ssl.SSLError,
     OSError,
@@ -172,15 +175,35 @@ def tell_fault(exc: BaseException) -> str:
             return "the request could not be sent in time"
         case httpcore.ProxyError():
             return f"the proxy refused: {exc}"
+        case httpcore.ConnectionNotAvailable():
+            return "the far end gave the connection up"
+        case H2Error():
+            return _tell_h2_fault(exc)
+        case httpcore.ProtocolError(args=(H2Error() | ConnectionTerminated() | StreamReset(),)):
+            return _tell_h2_fault(exc.args[0])
     innermost: BaseException | None = exc
     text = ""
     while innermost is not None:  # httpcore says what kind of fault; what it wraps says which
         text = getattr(innermost, "strerror", None) or str(innermost) or text
         if isinstance(innermost, BaseExceptionGroup):
             innermost = innermost.exceptions[0]
+        elif innermost.__suppress_context__:
+            innermost = innermost.__cause__
         else:
-            innermost = innermost.__cause__ or innermost.__context__
+            innermost = innermost.__context__
     return " ".join(text.split())[:200] or type(exc).__name__
+
+
+def _tell_h2_fault(found: H2Error | ConnectionTerminated | StreamReset) -> str:
+    """The same for HTTP/2. What h2 writes of one may be a bare number, or end in an object."""
+    match found:
+        case ConnectionTerminated(error_code=code):
+            told = "the far end gave the connection up"
+            return f"{told} (HTTP/2 error {code:d})" if code else told
+        case StreamReset(error_code=code):
+            return f"the far end broke the response off (HTTP/2 error {code:d})"
+    text = " ".join(str(found).partition(": <")[0].split())
+    return f"a breach of HTTP/2: {text if ' ' in text else type(found).__name__}"[:200]
 
 
 # Connections
