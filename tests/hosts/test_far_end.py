@@ -6,6 +6,7 @@ again, and neither is one on which something is left.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -333,3 +334,112 @@ def test_http2_connection_that_is_given_up_with_a_body_under_way(
 
     with far_end(serve, build_context(authority, "h2")) as port:
         host(check)
+
+
+# HTTP/1.1
+
+
+def wait_for_request(connection: socket.socket) -> bool:
+    """Read a request; say whether there was one."""
+    data = b""
+    with contextlib.suppress(OSError):
+        while not data.endswith(b"\r\n\r\nx"):
+            piece = connection.recv(65536)
+            if not piece:
+                return False
+            data += piece
+    return bool(data)
+
+
+GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+EVIL = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+CHUNKED = b"transfer-encoding: chunked\r\n"
+CHUNKS = b"2\r\nhi\r\n0\r\n\r\n"
+"""A body of two bytes."""
+TOO_MUCH: dict[str, bytes] = {
+    "a response too many": GOOD + EVIL,
+    "half a response too many": GOOD + EVIL[:20],
+    "a response behind chunks": b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n" + CHUNKS + EVIL,
+    "chunks and a length": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n" + CHUNKED + b"\r\n" + CHUNKS,
+}
+"""Each can be read, and nothing can be said of what would come next."""
+schemes = pytest.mark.parametrize("scheme", ["http", "https"])
+
+
+@every_host
+@schemes
+def test_connection_that_is_in_order_is_used_again(
+    host: Host, scheme: str, authority: trustme.CA
+) -> None:
+    served: list[int] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while wait_for_request(connection):
+            served.append(number)
+            connection.sendall(GOOD)
+
+    async def check(ask: Ask) -> None:
+        for _ in range(3):
+            answer = await ask(f"{scheme}://localhost:{port}/")
+            assert isinstance(answer, Fetched)
+            assert answer.body == b"hi"
+
+    with far_end(serve, build_context(authority) if scheme == "https" else None) as port:
+        host(check)
+    assert served == [0, 0, 0]
+
+
+@every_host
+@schemes
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_connection_on_which_something_is_left_is_not_used_again(
+    name: str, host: Host, scheme: str, authority: trustme.CA
+) -> None:
+    served: list[int] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while wait_for_request(connection):
+            served.append(number)
+            connection.sendall(TOO_MUCH[name])
+
+    async def check(ask: Ask) -> None:
+        for _ in range(3):
+            answer = await ask(f"{scheme}://localhost:{port}/")
+            assert isinstance(answer, Fetched)
+            assert answer.body == b"hi"
+
+    with far_end(serve, build_context(authority) if scheme == "https" else None) as port:
+        host(check)
+    assert served == [0, 1, 2]
+
+
+NO_BODY: dict[str, bytes] = {
+    f"{status}, {name}": b"HTTP/1.1 %d No\r\n" % status + CHUNKED + b"\r\n" + rest
+    for status in (204, 304)
+    for name, rest in {"nothing": b"", "chunks": CHUNKS, "a response": EVIL}.items()
+}
+"""Has no body, whatever it says."""
+
+
+@every_host
+@schemes
+@pytest.mark.parametrize("name", NO_BODY)
+def test_response_that_has_no_body_is_at_its_end(
+    name: str, host: Host, scheme: str, authority: trustme.CA
+) -> None:
+    served: list[int] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while wait_for_request(connection):
+            served.append(number)
+            connection.sendall(NO_BODY[name])
+
+    async def check(ask: Ask) -> None:
+        for _ in range(2):
+            answer = await ask(f"{scheme}://localhost:{port}/")
+            assert isinstance(answer, Fetched)
+            assert (answer.status, answer.body) == (int(name[:3]), b"")
+
+    with far_end(serve, build_context(authority) if scheme == "https" else None) as port:
+        host(check)
+    assert served == [0, 1]

@@ -11,7 +11,7 @@ import trustme
 from h2.exceptions import StreamClosedError
 
 from transports.upstream.checked import has_news, telling_faults
-from transports.upstream.rules import tell_fault
+from transports.upstream.rules import holds_more, tell_fault
 
 
 class Memory(httpcore.AsyncNetworkStream):
@@ -72,6 +72,10 @@ def test_nonsense(ends: Ends) -> None:
 
 def test_without_tls() -> None:
     assert not has_news(Memory(None))
+
+
+def test_connection_that_does_not_let_us_look_is_not_used_again() -> None:
+    assert holds_more(httpcore.AsyncConnectionInterface())
 
 
 def test_fault_that_is_no_sentence_is_told_by_its_name() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
+import h11
 import httpcore
 import pytest
 from hypothesis import given
@@ -21,8 +22,12 @@ OTHERS = [
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nx: transfer-encoding: chunked\r\n\r\n",
     b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED,
+    b"HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\n\r\n",
+    b"HTTP/1.1 200 OK\ncontent-length: 5\n\nhello" + CHUNKED,
 ]
 BODY = b"5\r\nhello\r\n0\r\n\r\n"
+EVIL = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
 
 
 def cut(data: bytes, places: list[int]) -> Iterator[bytes]:
@@ -57,6 +62,33 @@ def test_what_is_unusual_is_left_alone(head: bytes, places: list[int]) -> None:
     assert {finder.find_body(piece) for piece in cut(head + BODY, places)} == {-1}
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *(b"\r\n", b"\n", b"\r", b"x: y", b" ", b"\t", b"content-length: 5", BODY, EVIL),
+                *(b"transfer-encoding: chunked", b"Transfer-Encoding:chunked\r\n", CHUNKED),
+            ]
+        ),
+        max_size=12,
+    )
+)
+def test_two_readers_of_a_head_see_one_end(pieces: list[bytes]) -> None:
+    data = b"HTTP/1.1 200 OK" + b"".join(pieces)
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method="GET", target="/", headers=[("host", "a")]))
+    connection.receive_data(data)
+    try:
+        response = connection.next_event()
+    except h11.RemoteProtocolError:
+        return  # nobody asks for its body
+    start = HeadFinder().find_body(data)
+    if start >= 0:
+        assert isinstance(response, h11.Response)
+        assert connection.trailing_data == (data[start:], False)
+        assert (b"transfer-encoding", b"chunked") in list(response.headers)
+
+
 def test_head_without_an_end_is_not_kept() -> None:
     finder = HeadFinder()
     for piece in (b"HTTP/1.1 200 OK\r\nx: ", b"y" * 200_000, b"\r\n" + CHUNKED[17:] + BODY):
@@ -79,9 +111,11 @@ def test_body_that_is_not_lent_is_read_on() -> None:
         stream.write(b"/", 1)
         far_end.send(CHUNKED + BODY)
         assert stream.read(1000, 1) == CHUNKED
+        assert stream.holds_more()
         assert far_end.recv(100) == b"GET /"  # in one piece, before it was waited for
         assert stream.read(1000, 1) == BODY
         assert stream.lend_body() is None
+        assert not stream.holds_more()
         assert not stream.is_readable()
 
 

@@ -3,7 +3,8 @@
 Over HTTP/1.1 it looks at the socket before it takes an idle connection for good; over HTTP/2 only
 at the clock. Here every kept connection is looked at: between two calls nothing is to come that
 could not be done without, so one to which something has come is not used again. Mostly that is the
-far end's farewell. It may be a ping, and then a handshake is the price.
+far end's farewell. It may be a ping, and then a handshake is the price. What came behind a response
+over HTTP/1.1, and was read with it, would be the next one: such a connection is not kept at all.
 
 The status of a response over HTTP/2 is a field like others, and httpcore takes any number for one.
 """
@@ -18,7 +19,7 @@ from typing import Generic, TypeAlias, TypeVar
 import httpcore
 from h2.exceptions import H2Error
 
-from .rules import Connection
+from .rules import Connection, holds_more, is_doubtful
 
 _Stream: TypeAlias = httpcore.AsyncNetworkStream | httpcore.NetworkStream
 C = TypeVar("C", bound=Connection)
@@ -35,6 +36,10 @@ class Checked(Generic[C]):
         self._http = http
         self._stream: _Stream | None = None
         """What it was opened to; None before the first response."""
+        self._is_last = False
+        """It must not be used again after this response."""
+        self._is_second = False
+        """It speaks HTTP/2."""
 
     def _note(self, response: httpcore.Response) -> None:
         """Look at the head of a response.
@@ -43,12 +48,16 @@ class Checked(Generic[C]):
             httpcore.RemoteProtocolError: It is none.
         """
         self._stream = response.extensions["network_stream"]
+        self._is_second = response.extensions["http_version"] == b"HTTP/2"
+        self._is_last = not self._is_second and is_doubtful(response)
         if not 200 <= response.status <= 999:
             raise httpcore.RemoteProtocolError(f"a response cannot have status {response.status}")
 
     def is_idle(self) -> bool:
-        """Whether no call is under way."""
-        return self._http.is_idle()
+        """Whether no call is under way, and nothing is left of the last one."""
+        if self._is_last or not self._http.is_idle():
+            return False
+        return self._is_second or not holds_more(self._http)
 
     def is_available(self) -> bool:
         """Whether a call can be made."""

@@ -14,6 +14,8 @@ from typing import Any
 GATHERED = 64 * 1024
 """A piece of a request that is longer does not wait for the next."""
 _MAX_HEAD = 128 * 1024
+_HEAD_END = re.compile(rb"\n\r?\n")
+"""As h11 finds it: two readers must not see two ends."""
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -34,15 +36,15 @@ class HeadFinder:
             return -1
         known = len(self._head)
         head = self._head + data
-        end = head.find(b"\r\n\r\n", max(0, known - 3))
-        if end < 0:
+        end = _HEAD_END.search(head, max(0, known - 2))
+        if end is None:
             self._head = head if len(head) <= _MAX_HEAD else None
             return -1
         self._head = None
         # An interim response has another one behind it.
-        if head[9:10] == b"1" or _CHUNKED.search(head, 0, end + 2) is None:
+        if head[9:10] == b"1" or not head.endswith(b"\r\n\r\n", 0, end.end()):
             return -1
-        return end + 4 - known
+        return end.end() - known if _CHUNKED.search(head, 0, end.end()) else -1
 
 
 def is_readable(sock: socket.socket) -> bool:
@@ -73,8 +75,8 @@ class Lender:
         self.closed = False
 
     def lend_body(self) -> bytes | None:
-        """Give away the body of the response whose head was just read; None where it is not
-        chunked. Nobody must use `read` until the next request.
+        """Give away the body of the response whose head was just read; None where that does not
+        say that it is chunked. Nobody must use `read` until the next request.
 
         Returns:
             What came of it with the head; the rest is to be received. `take_back` is owed.
@@ -84,6 +86,10 @@ class Lender:
         first, self._body = self._body, None
         self._lent = True
         return first
+
+    def holds_more(self) -> bool:
+        """Whether there is something left of a body that nobody asked for."""
+        return bool(self._body)
 
     def receive(self, max_bytes: int) -> bytes | None:
         """What has come; empty at the end of the stream, None where nothing has.

@@ -15,7 +15,7 @@ import httpcore
 
 from .lending import Lender
 from .plain_stream import PlainStream
-from .rules import KEEPALIVE
+from .rules import KEEPALIVE, holds_more, is_doubtful
 
 S = TypeVar("S", bound=Lender)
 
@@ -35,13 +35,20 @@ class KeptConnection(Generic[S]):
         """Of the call under way; None between calls."""
         self._free_since = time.monotonic()
         self._is_last = False
-        """The far end closes after this response."""
+        """The far end closes after this response, or must not be asked again."""
+        self._has_body = True
+        """The response is of a kind that has one, whatever its head says."""
 
-    def _note(self, response: httpcore.Response) -> None:
+    def _note(self, request: httpcore.Request, response: httpcore.Response) -> None:
         """Look at the head of a response."""
-        self._is_last = response.extensions["http_version"] != b"HTTP/1.1" or any(
-            name.lower() == b"connection" and b"close" in value.lower()
-            for name, value in response.headers
+        self._has_body = request.method != b"HEAD" and response.status not in (204, 304)
+        self._is_last = (
+            response.extensions["http_version"] != b"HTTP/1.1"
+            or is_doubtful(response)
+            or any(
+                name.lower() == b"connection" and b"close" in value.lower()
+                for name, value in response.headers
+            )
         )
 
     @property
@@ -53,7 +60,7 @@ class KeptConnection(Generic[S]):
     def lend_body(self) -> bytes | None:
         """See `Lender.lend_body`. `take_back` is owed, and nothing else to be done with the
         response."""
-        return self.lender.lend_body()
+        return self.lender.lend_body() if self._has_body else None
 
     def take_back(self, *, clean: bool) -> None:
         """The body is read; the connection can be used again unless it is not `clean`."""
@@ -75,8 +82,13 @@ class KeptConnection(Generic[S]):
         return self._stream is not None and self._stream.closed
 
     def is_idle(self) -> bool:
-        """Whether no call is under way."""
-        return not self.is_closed() and (self._http is None or self._http.is_idle())
+        """Whether no call is under way, and nothing is left of the last one."""
+        if self.is_closed() or self._is_last:
+            return False
+        return self._http is None or (self._http.is_idle() and not self._holds_more(self._http))
+
+    def _holds_more(self, http: object) -> bool:
+        return self.lender.holds_more() or holds_more(http)
 
     def is_available(self) -> bool:
         """Whether a call can be made."""
@@ -96,7 +108,7 @@ class PlainConnection(KeptConnection[PlainStream], httpcore.AsyncConnectionInter
         """Send a request; give its response, whose body is still to be read."""
         http = self._http = httpcore.AsyncHTTP11Connection(self._origin, self.lender)
         response = await http.handle_async_request(request)
-        self._note(response)
+        self._note(request, response)
         return response
 
     async def aclose(self) -> None:

@@ -72,7 +72,7 @@ class ThreadedConnection(KeptConnection[ThreadedStream], httpcore.ConnectionInte
             )
         http = self._http = httpcore.HTTP11Connection(self._origin, self._stream)
         response = http.handle_request(request)
-        self._note(response)
+        self._note(request, response)
         return response
 
 

@@ -131,6 +131,30 @@ def is_framed(method: str, response: httpcore.Response, fields: Mapping[str, str
     )
 
 
+def is_doubtful(response: httpcore.Response) -> bool:
+    """Whether there are two opinions on where a response ends.
+
+    What comes behind the one end may be for the other still a part of it; so that nothing more may
+    be asked over its connection.
+    """
+    names = {name.lower() for name, _ in response.headers}
+    return b"transfer-encoding" in names and (
+        b"content-length" in names or response.status in (204, 304)
+    )
+
+
+def holds_more(connection: object) -> bool:
+    """Whether one of httpcore's connections has read more than a response over HTTP/1.1.
+
+    It would take that for the response to the next request. It does not say so itself, and where
+    it does not let us look, it is taken for granted: then it is not used again.
+    """
+    while (inner := getattr(connection, "_connection", None)) is not None:
+        connection = inner
+    state = getattr(connection, "_h11_state", None)
+    return state is None or bool(state.trailing_data[0])
+
+
 def tell_host(url: httpcore.URL) -> bytes:
     """The header `host`."""
     default = {b"http": 80, b"https": 443}.get(url.scheme)
