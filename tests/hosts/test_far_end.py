@@ -41,9 +41,13 @@ Ask = Callable[[str], Awaitable[Fetched | RequestFailed]]
 Host = Callable[[Callable[[Ask], Awaitable[None]]], None]
 
 
+BODIES = {"large": b"x" * 20_000_000}
+"""What is asked of a path; of most it is as little as can be."""
+
+
 def build_question(url: str) -> UpstreamRequest:
     """A request with a body."""
-    return UpstreamRequest("POST", url, (), b"x")
+    return UpstreamRequest("POST", url, (), BODIES.get(url.rsplit("/", 1)[1], b"x"))
 
 
 def host_loop(run: Callable[[Any], Any]) -> Host:
@@ -443,3 +447,89 @@ def test_response_that_has_no_body_is_at_its_end(
     with far_end(serve, build_context(authority) if scheme == "https" else None) as port:
         host(check)
     assert served == [0, 1]
+
+
+REFUSED = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno"
+REFUSED_IN_CHUNKS = b"HTTP/1.1 429 Wait\r\n" + CHUNKED + b"\r\n" + CHUNKS
+
+
+def read_rest(connection: socket.socket) -> int:
+    """Read until the other side has closed; say how much there was."""
+    size = 0
+    with contextlib.suppress(OSError):
+        while data := connection.recv(1_000_000):
+            size += len(data)
+    return size
+
+
+@every_host
+@pytest.mark.parametrize("answer", [REFUSED, REFUSED_IN_CHUNKS], ids=["whole", "in chunks"])
+def test_request_that_is_refused_before_it_is_read(host: Host, answer: bytes) -> None:
+    """Whoever asks is told why, and need not wait; the rest of the request is not sent."""
+    heard = threading.Semaphore(0)
+    sizes: list[int] = []
+
+    def serve(connection: socket.socket, _: int) -> None:
+        assert connection.recv(100)
+        connection.sendall(answer)
+        assert heard.acquire(timeout=PATIENCE)  # meanwhile it does not read
+        sizes.append(read_rest(connection))
+
+    async def check(ask: Ask) -> None:
+        for _ in range(2):
+            found = await ask(f"http://localhost:{port}/large")
+            heard.release()
+            assert isinstance(found, Fetched)
+            assert (found.status, len(found.body)) == (int(answer[9:12]), 2)
+
+    with far_end(serve) as port:
+        host(check)
+    assert len(sizes) == 2
+    assert max(sizes) < len(BODIES["large"])
+
+
+@every_host
+@pytest.mark.parametrize(
+    "early", [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 200", b""], ids=["103", "200", "none"]
+)
+def test_request_that_is_read_late_is_sent_to_its_end(host: Host, early: bytes) -> None:
+    """What comes before that may be a good answer to all of it."""
+
+    def serve(connection: socket.socket, _: int) -> None:
+        assert connection.recv(1)
+        connection.sendall(early)
+        data = b""
+        while not data.endswith(b"x" * 1000) or len(data) < len(BODIES["large"]):
+            data += connection.recv(1_000_000)
+        connection.sendall(GOOD.removeprefix(early))
+        assert wait_for_request(connection)  # it is as good as any other
+        connection.sendall(GOOD)
+
+    async def check(ask: Ask) -> None:
+        for path in ("large", ""):
+            found = await ask(f"http://localhost:{port}/{path}")
+            assert isinstance(found, Fetched)
+            assert found.body == b"hi"
+
+    with far_end(serve) as port:
+        host(check)
+
+
+@every_host
+def test_connection_that_ends_while_a_request_is_sent(host: Host) -> None:
+    heard = threading.Semaphore(0)
+
+    def serve(connection: socket.socket, _: int) -> None:
+        assert connection.recv(1)
+        connection.shutdown(socket.SHUT_WR)
+        assert heard.acquire(timeout=PATIENCE)
+        read_rest(connection)
+
+    async def check(ask: Ask) -> None:
+        found = await ask(f"http://localhost:{port}/large")
+        heard.release()
+        assert isinstance(found, RequestFailed)
+        assert found.sent
+
+    with far_end(serve) as port:
+        host(check)

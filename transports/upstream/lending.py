@@ -14,6 +14,7 @@ from typing import Any
 GATHERED = 64 * 1024
 """A piece of a request that is longer does not wait for the next."""
 _MAX_HEAD = 128 * 1024
+_STATUS_LINE = len(b"HTTP/1.1 4")
 _HEAD_END = re.compile(rb"\n\r?\n")
 """As h11 finds it: two readers must not see two ends."""
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
@@ -72,6 +73,8 @@ class Lender:
         """What came of a chunked body with the head, and is not passed on yet; None where there is
         no such body, or it was begun to be read."""
         self._lent = False
+        self._refused = False
+        """The rest of a request was not sent."""
         self.closed = False
 
     def lend_body(self) -> bytes | None:
@@ -88,8 +91,8 @@ class Lender:
         return first
 
     def holds_more(self) -> bool:
-        """Whether there is something left of a body that nobody asked for."""
-        return bool(self._body)
+        """Whether there is something left of a body that nobody asked for, or of a request."""
+        return self._refused or bool(self._body)
 
     def receive(self, max_bytes: int) -> bytes | None:
         """What has come; empty at the end of the stream, None where nothing has.
@@ -105,7 +108,7 @@ class Lender:
     def take_back(self, *, clean: bool) -> None:
         """The body is read. Unless it is `clean`, the connection is of no further use."""
         self._lent = False
-        if self.closed or not clean:
+        if self.closed or self._refused or not clean:
             self.close()
 
     def close(self) -> None:
@@ -134,6 +137,18 @@ class Lender:
         data = b"".join(self._unsent)
         self._unsent.clear()
         return data
+
+    def _is_refused(self) -> bool:
+        """Whether the request is answered already, by a fault, or by an end: whoever does that may
+        read no more of it, and does not need it. An answer that means well may need it."""
+        try:
+            head = self._socket.recv(_STATUS_LINE, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            head = b""
+        self._refused = not head or head[9:10] not in (b"", b"1", b"2")
+        return self._refused
 
     def _keep_body(self, data: bytes) -> bytes:
         """Keep what there is of a chunked body in what was read; give the rest."""

@@ -17,7 +17,7 @@ from math import inf
 
 import httpcore
 
-from ..loops import Handler, Loop, Sockets
+from ..loops import Handler, Loop, Scope, Sockets
 from .lending import GATHERED, Lender
 
 __all__ = ["PlainStream", "open_plain_stream"]
@@ -133,19 +133,30 @@ class PlainStream(Lender, httpcore.AsyncNetworkStream):
             await self._flush()
 
     async def _flush(self) -> None:
+        """Send what is to be sent; not the rest of what is refused meanwhile."""
         data = memoryview(self._take_unsent())
         timeout = inf if self._timeout is None else self._timeout
         try:
             data = data[self._try_send(data) :]
             if data:
-                with self._loop.open_scope(deadline=self._loop.current_time() + timeout):
+                scope = self._loop.open_scope(deadline=self._loop.current_time() + timeout)
+                self.listen(lambda: self._look(scope))
+                with scope:
                     while data:
                         await self._sockets.wait_writable(self._socket)
                         data = data[self._try_send(data) :]
         except OSError as exc:
             raise httpcore.WriteError(str(exc)) from exc
-        if data:
+        finally:
+            self.pause()
+        if data and not self._refused:
             raise httpcore.WriteTimeout(f"nothing more was taken within {timeout:g} seconds")
+
+    def _look(self, sending: Scope) -> None:
+        """Something has come while a request is sent. It is looked at once."""
+        self.pause()
+        if self._is_refused():
+            sending.cancel()
 
     def _try_send(self, data: memoryview) -> int:
         try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
+from math import inf
 
 import httpcore
 
@@ -35,8 +38,37 @@ class ThreadedStream(Lender, httpcore.NetworkStream):
             self._flush()
 
     def _flush(self) -> None:
+        """Send what is to be sent; not the rest of what is refused meanwhile."""
+        data = memoryview(self._take_unsent())
+        timeout = self._socket.gettimeout()
+        ends = inf if timeout is None else time.monotonic() + timeout
         with _told_as(httpcore.WriteError, httpcore.WriteTimeout):
-            self._socket.sendall(self._take_unsent())
+            self._socket.setblocking(False)
+            events = select.POLLIN | select.POLLOUT
+            while data := data[self._try_send(data) :]:
+                if self._wait(events, ends) & select.POLLIN:
+                    if self._is_refused():
+                        break
+                    events = select.POLLOUT  # it is looked at once
+
+    def _try_send(self, data: memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def _wait(self, events: int, ends: float) -> int:
+        """Wait for any of these; say for which.
+
+        Raises:
+            TimeoutError: There was none.
+        """
+        poll = select.poll()
+        poll.register(self._socket, events)
+        left = ends - time.monotonic()
+        for _, found in poll.poll(None if left == inf else max(0.0, left) * 1000):
+            return found
+        raise TimeoutError("nothing more was taken in time")
 
     def start_tls(
         self,
