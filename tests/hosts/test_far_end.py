@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -131,6 +132,8 @@ class SecondEnd:
     def __init__(self, connection: socket.socket) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=False))
         self._connection = connection
+        # What is sent is there at once: the other side is not asked first what it has read.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.h2.initiate_connection()
 
     def next_request(self) -> int | None:
@@ -168,38 +171,48 @@ class SecondEnd:
             pass
 
 
+def reset(connection: socket.socket) -> None:
+    """Break a connection off."""
+    linger = struct.pack("ii", 1, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    connection.close()
+
+
 @every_host
-@pytest.mark.parametrize("kind", ["close", "goodbye", "ping"])
-def test_http2_connection_that_was_given_up_while_idle(
+@pytest.mark.parametrize("kind", ["close", "reset", "goodbye", "ping"])
+def test_http2_connection_to_which_something_has_come_while_idle(
     kind: str, host: Host, authority: trustme.CA
 ) -> None:
-    done = threading.Event()
+    taken, done = threading.Semaphore(0), threading.Semaphore(0)
+    served: list[int] = []
 
-    def serve(connection: socket.socket, _: int) -> None:
+    def serve(connection: socket.socket, number: int) -> None:
         end = SecondEnd(connection)
-        while (number := end.next_request()) is not None:
-            end.answer(number)
-            if kind == "ping":  # which the other side may take with the answer, or find later
-                end.h2.ping(b"12345678")
-                end.send()
-                done.set()
-                continue
-            if kind == "goodbye":
-                end.say_goodbye(number)
-            else:
-                end.close()
-            done.set()
-            end.wait_for_end()
-            break
+        while (stream := end.next_request()) is not None:
+            served.append(number)
+            end.answer(stream)
+            assert taken.acquire(timeout=PATIENCE)
+            match kind:
+                case "close":
+                    end.close()
+                case "reset":
+                    reset(connection)
+                case "goodbye":
+                    end.say_goodbye(stream)
+                case "ping":  # which asks for an answer, and nobody is there to give it
+                    end.h2.ping(b"12345678")
+                    end.send()
+            done.release()
 
     async def check(ask: Ask) -> None:
         for _ in range(3):
             assert await ask(f"https://localhost:{port}/") == Fetched(200, (), b"hi")
-            assert done.wait(PATIENCE)
-            done.clear()
+            taken.release()
+            assert done.acquire(timeout=PATIENCE)
 
     with far_end(serve, build_context(authority, "h2")) as port:
         host(check)
+    assert served == [0, 1, 2]
 
 
 @every_host
