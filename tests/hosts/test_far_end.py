@@ -122,7 +122,7 @@ def build_context(authority: trustme.CA, *protocols: str) -> ssl.SSLContext:
 # HTTP/2
 
 
-class SecondEnd:
+class H2End:
     """One connection of a far end that speaks HTTP/2.
 
     Args:
@@ -187,7 +187,7 @@ def test_http2_connection_to_which_something_has_come_while_idle(
     served: list[int] = []
 
     def serve(connection: socket.socket, number: int) -> None:
-        end = SecondEnd(connection)
+        end = H2End(connection)
         while (stream := end.next_request()) is not None:
             served.append(number)
             end.answer(stream)
@@ -224,7 +224,7 @@ def test_http2_connection_that_is_given_up_when_it_is_used_again(
     served: list[int] = []
 
     def serve(connection: socket.socket, number: int) -> None:
-        end = SecondEnd(connection)
+        end = H2End(connection)
         while (stream := end.next_request()) is not None:
             served.append(number)
             if number == 1 or stream == 1:
@@ -254,7 +254,7 @@ def test_http2_connection_that_never_answers_is_not_tried_again(
     served: list[int] = []
 
     def serve(connection: socket.socket, number: int) -> None:
-        end = SecondEnd(connection)
+        end = H2End(connection)
         end.next_request()
         served.append(number)
         end.close()
@@ -317,7 +317,7 @@ BROKEN: list[tuple[str, bytes]] = [
 @every_host
 def test_http2_that_is_broken_is_told_as_that(host: Host, authority: trustme.CA) -> None:
     def serve(connection: socket.socket, number: int) -> None:
-        end = SecondEnd(connection)
+        end = H2End(connection)
         end.next_request()
         end.send(BROKEN[number][1])
         end.wait_for_end()
@@ -335,7 +335,7 @@ def test_http2_connection_that_is_given_up_with_a_body_under_way(
     host: Host, authority: trustme.CA
 ) -> None:
     def serve(connection: socket.socket, _: int) -> None:
-        end = SecondEnd(connection)
+        end = H2End(connection)
         while (number := end.next_request()) is not None:
             if number == 1:
                 end.answer(number)

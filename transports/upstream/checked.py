@@ -38,8 +38,8 @@ class Checked(Generic[C]):
         """What it was opened to; None before the first response."""
         self._is_last = False
         """It must not be used again after this response."""
-        self._is_second = False
-        """It speaks HTTP/2."""
+        self._speaks_h2 = False
+        """Where requests do not follow one another, and none is left over for the next."""
 
     def _note(self, response: httpcore.Response) -> None:
         """Look at the head of a response.
@@ -48,8 +48,8 @@ class Checked(Generic[C]):
             httpcore.RemoteProtocolError: It is none.
         """
         self._stream = response.extensions["network_stream"]
-        self._is_second = response.extensions["http_version"] == b"HTTP/2"
-        self._is_last = not self._is_second and is_doubtful(response)
+        self._speaks_h2 = response.extensions["http_version"] == b"HTTP/2"
+        self._is_last = not self._speaks_h2 and is_doubtful(response)
         if not 200 <= response.status <= 999:
             raise httpcore.RemoteProtocolError(f"a response cannot have status {response.status}")
 
@@ -57,7 +57,7 @@ class Checked(Generic[C]):
         """Whether no call is under way, and nothing is left of the last one."""
         if self._is_last or not self._http.is_idle():
             return False
-        return self._is_second or not holds_more(self._http)
+        return self._speaks_h2 or not holds_more(self._http)
 
     def is_available(self) -> bool:
         """Whether a call can be made."""
