@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from .streams import Sink
+
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -31,6 +33,14 @@ def _encode(event: dict[str, Any], **_: Any) -> bytes:
         return msgspec.json.encode(event, enc_hook=repr)
     except UnicodeEncodeError:  # half of a surrogate pair, which a name of a file may be
         return json.dumps(event, default=repr).encode()
+
+
+def _tell_lost(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Say how many lines could not be written before this one."""
+    sink = getattr(sys.stderr, "buffer", None)
+    if isinstance(sink, Sink) and sink.lost:
+        event["lines_lost"] = sink.lost
+    return event
 
 
 def configure_logs(level: str, format_: str) -> None:
@@ -52,6 +62,7 @@ def configure_logs(level: str, format_: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
+        _tell_lost,
     ]
     if not console:
         code_only = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)

@@ -19,6 +19,7 @@ from ..server.listening import Listening
 from ..standalone.process import settle
 from ..standalone.serve import serve
 from ..standalone.serving import WorkerError
+from ..streams import guard_streams
 from .ending import env_file_option, find_exception, stop
 
 _CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
@@ -46,6 +47,7 @@ def serve_command(
     env_file: Path | None,
 ) -> None:
     """Start the server."""
+    guard_streams()
     if keep_text and record is None:
         raise ConfigurationError("--keep-text is about transcripts, and there is no --record")
     options = {"HOST": host, "PORT": port, "WORKERS": workers}

@@ -19,6 +19,7 @@ from ..api.service import build_service, open_pictures
 from ..config import build_config
 from ..logs import configure_logs, get_logger
 from ..server.listening import Server
+from ..streams import guard_streams
 from .pool_messages import Listening, Setup, decode_to_worker
 from .process import settle
 from .remote_pool import RemotePool
@@ -87,6 +88,7 @@ async def work(wire: Wire, listeners: Sequence[socket.socket]) -> None:
 
 def main() -> None:
     """The arguments are descriptors of sockets: the wire, then those to listen on."""
+    guard_streams()
     try:
         wire, *listeners = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     except OSError:
