@@ -34,6 +34,7 @@ from typing import Any
 import attrs
 import trio
 
+from tests.tracebacks import find_traceback
 from transports.pool.waiting import GUEST_TIMEOUT
 from transports.simulator import Delivery, Simulator, Style
 
@@ -207,9 +208,8 @@ async def soak(minutes: float, seed: int) -> list[str]:
         size = len(text) / MIB
         mistakes = text.count("our own fault")
         print(f"log: {size:.1f} MiB, {mistakes} mistakes of the server's own")
-        if "Traceback" in text or mistakes:
-            where = text.find("our own fault")
-            wrong.append(f"a traceback in the log: {text[max(0, where - 3000) : where + 500]}")
+        if found := find_traceback(text):
+            wrong.append(f"a traceback in the log: {found}")
         if simulator.errors:
             wrong.append(f"the simulator has failed: {simulator.errors[:3]}")
         return wrong

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tracebacks import find_traceback
+
 from .offline import stay_offline
 from .stand import KEY, Stand, open_stand
 
@@ -89,4 +91,4 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
     finally:
         log = stop_demo(process)
-    assert "Traceback" not in log
+    assert find_traceback(log) == ""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulators import running_simulator
+from tests.tracebacks import find_traceback
 from transports.conform import Outcome, Target, run_checks
 
 pytestmark = pytest.mark.heavy
@@ -70,7 +71,7 @@ def started(command: tuple[str, ...], grok: str, directory: Path) -> Iterator[st
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-    assert "Traceback" not in log
+    assert find_traceback(log) == ""
 
 
 @pytest.mark.parametrize("name", COMMANDS)

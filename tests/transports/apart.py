@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import trio
 
+from tests.tracebacks import find_traceback
 from tests.transports.served import RawClient, RawResponse
 from tests.transports.test_credentials import Process
 from transports.simulator import Simulator
@@ -70,6 +71,7 @@ def with_process(check: Callable[[Apart], Awaitable[None]], **environment: str) 
                 "CREDENTIAL_CONCURRENCY": "1000",
                 "LOG_LEVEL": "warning",
                 "GROK_BASE_URL": simulator.base_url,
+                "GROK_ASSETS_URL": simulator.base_url,
                 **environment,
             }
             process = await trio.to_thread.run_sync(lambda: Process.start(**variables))
@@ -81,7 +83,7 @@ def with_process(check: Callable[[Apart], Awaitable[None]], **environment: str) 
                 with trio.CancelScope(shield=True):
                     log = await trio.to_thread.run_sync(process.end, signal.SIGTERM)
             assert process.process.returncode == 0
-            assert "Traceback" not in log
+            assert find_traceback(log) == ""
             nursery.cancel_scope.cancel()
         assert simulator.errors == []
 

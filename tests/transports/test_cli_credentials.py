@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from grokproto.credentials import Cause, Disabled, decode_record, encode_record
+from tests.tracebacks import find_traceback
 from tests.transports.test_credentials import ROOT, Process
 from transports.pool.store import Store, read_records
 from transports.simulator import FaultKind, Simulator
@@ -44,7 +45,7 @@ def run(
         timeout=60,
     )
     assert done.returncode == code, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
+    assert find_traceback(done.stderr) == ""
     return done
 
 

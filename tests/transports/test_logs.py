@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import trio
 
-from tests.transports.test_credentials import Process, ask
+from tests.tracebacks import find_traceback
+from tests.transports.test_credentials import ROOT, Process, ask
 from transports.simulator import FaultKind, Simulator
 
 
@@ -52,3 +56,26 @@ def test_one_line_for_each_request(tmp_path: Path) -> None:
     assert "cookie" not in log
     assert "sk-123456789" not in log
     assert '"hi"' not in log
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_mistake_is_found_in_either_form(form: str) -> None:
+    """What other tests hold, that no mistake was made, they could not see if this failed."""
+    script = (
+        "from transports.logs import configure_logs, get_logger\n"
+        "from transports.standalone.serving import report_fault\n"
+        f"configure_logs('info', {form!r})\n"
+        "get_logger().info('request', status=500)\n"
+        "try:\n"
+        "    {}['a key']\n"
+        "except KeyError as exc:\n"
+        "    report_fault(exc)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    innocent, _, _ = done.stderr.partition("\n")
+    assert find_traceback(innocent) == ""
+    found = find_traceback(done.stderr)
+    assert "KeyError" in found
+    assert "status" not in found

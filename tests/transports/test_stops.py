@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.tracebacks import find_traceback
 from tests.transports.apart import Apart, with_process
 from tests.transports.served import RawResponse, chat
 from tests.transports.test_credentials import ROOT, Process
@@ -48,7 +49,7 @@ def refuse(
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
+    assert find_traceback(done.stderr) == ""
     assert CANARY not in done.stdout + done.stderr
     said = done.stderr.strip()
     assert said.startswith("grokproto: ")
@@ -163,7 +164,7 @@ def test_commands_show_no_secret(arguments: tuple[str, ...], tmp_path: Path) -> 
     )
     assert done.stdout
     assert CANARY not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    assert find_traceback(done.stderr) == ""
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_second_signal_ends_at_once(signals: tuple[signal.Signals, signal.Signal
             log = await trio.to_thread.run_sync(server.end, signals[1])
             assert time.monotonic() - began < 2
             assert server.process.returncode == 0
-            assert "Traceback" not in log
+            assert find_traceback(log) == ""
             await stream.aclose()
             nursery.cancel_scope.cancel()
 

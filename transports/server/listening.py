@@ -107,6 +107,7 @@ class Server:
         handler: Answers the requests.
         limits: What a client may cost.
         on_error: Is told of every exception that a handler lets out.
+        on_pause: Is told why nothing can be accepted for now: nobody's mistake.
     """
 
     def __init__(
@@ -115,10 +116,12 @@ class Server:
         *,
         limits: ConnectionLimits | None = None,
         on_error: ErrorHook = lambda _: None,
+        on_pause: Callable[[OSError], None] = lambda _: None,
     ) -> None:
         self._handler = handler
         self._limits = limits or ConnectionLimits()
         self._on_error = on_error
+        self._on_pause = on_pause
         self._connections = Connections()
         self._turning_away = 0
         self._stop = trio.Event()
@@ -195,7 +198,7 @@ class Server:
                     # Descriptors or memory ran out, or the network has a fault that accept() tells
                     # of in a connection's stead. Either passes; it is told of once.
                     if not reported:
-                        self._on_error(exc)
+                        self._on_pause(exc)
                     reported = True
                     await trio.sleep(_ACCEPT_PAUSE)
                     continue

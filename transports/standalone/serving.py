@@ -29,6 +29,11 @@ def report_fault(exc: BaseException) -> None:
     get_logger().error("a request failed by our own fault", exc_info=exc)
 
 
+def report_pause(exc: OSError) -> None:
+    """Log why no connection can be accepted for now, such as that descriptors have run out."""
+    get_logger().error("connections cannot be accepted for now", reason=exc.strerror)
+
+
 @attrs.frozen
 class Serving:
     """A server, the exchanges under way for its clients, and the far ends. Times in seconds."""
@@ -87,5 +92,5 @@ def build_serving(
         write_timeout=config.write_timeout,
         max_connections=config.max_connections,
     )
-    server = Server(app, limits=limits, on_error=report_fault)
+    server = Server(app, limits=limits, on_error=report_fault, on_pause=report_pause)
     return Serving(server, drives, upstream, config.shutdown_grace)
