@@ -216,7 +216,7 @@ class Config:
         "KEEPALIVE_TIMEOUT", "75", read_seconds(0.1), "For the next request of a connection"
     )
     write_timeout: float = declare(
-        "WRITE_TIMEOUT", "60", read_seconds(0.1), "For a client to take what it is sent"
+        "WRITE_TIMEOUT", "60", read_seconds(0.1), "For a client to take more of what it is sent"
     )
     max_connections: int = declare(
         "MAX_CONNECTIONS",

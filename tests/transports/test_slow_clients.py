@@ -106,6 +106,32 @@ def test_client_that_reads_nothing_is_given_up() -> None:
     with_server(check, accounts=("anna",), CREDENTIAL_CONCURRENCY="1", WRITE_TIMEOUT="0.3")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not tell what is unsent")
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_client_that_reads_slowly_is_there(goes_on: bool) -> None:
+    """A socket that is full is not writable again until a third of it has gone: 1 MiB here."""
+
+    async def check(served: Served) -> None:
+        site = served.simulator.site
+        site.replay = [LINE] * 300
+        client = await served.connect()
+        async with client.stream:
+            await client.send_request("POST", "/v1/chat/completions", chat(stream=True))
+            for _ in range(25):
+                assert await client.stream.receive_some(BLOCK // 2)
+                await trio.sleep(0.1)
+            assert site.cancelled == 0
+            if goes_on:
+                data = b""
+                while not data.endswith(b"0\r\n\r\n"):
+                    data = await client.stream.receive_some(BLOCK)
+                    assert data
+            else:
+                await site.wait_for(lambda: site.cancelled == 1)
+
+    with_server(check, WRITE_TIMEOUT="1")
+
+
 def test_more_connections_than_there_may_be() -> None:
     async def check(served: Served) -> None:
         clients = [await served.connect() for _ in range(3)]

@@ -11,11 +11,16 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 
 import trio
 
 from . import Handler
 from .trio_pump import get_pump
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 RECEIVE_SIZE = 64 * 1024
 
@@ -76,6 +81,14 @@ class Transport:
     async def wait_writable(self) -> None:
         """Wait until `try_send` will take something, or fail."""
         await trio.lowlevel.wait_writable(self._socket)
+
+    def count_unsent(self) -> int | None:
+        """Bytes that the kernel has taken and the far end has not; None where nobody tells."""
+        if sys.platform != "linux":
+            return None
+        # The name is that of a terminal's queue; for sockets Linux calls the same SIOCOUTQ.
+        count = fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0" * 4)
+        return int.from_bytes(count, sys.byteorder)
 
     def end(self) -> None:
         """Say that nothing more will be sent."""

@@ -22,7 +22,7 @@ class Outbox:
 
     Args:
         transport: The connection.
-        timeout: Seconds that the client may take for more.
+        timeout: Seconds within which the client must take something.
         on_left: Called when it is found to be gone, or not to take what it is sent.
     """
 
@@ -77,9 +77,7 @@ class Outbox:
             ClientLeftError: The client is gone, or has taken nothing for too long.
         """
         while not self.flush():
-            with trio.move_on_after(self._timeout) as scope:
-                await self._transport.wait_writable()
-            if scope.cancelled_caught:
+            if not await self._wait():
                 self.closed = True
                 self._on_left()
                 raise ClientLeftError
@@ -88,3 +86,20 @@ class Outbox:
             # A client that takes everything at once would have this task for itself otherwise.
             # Nor may a cancellation come between: whoever cancels wants to say one thing more.
             await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _wait(self) -> bool:
+        """Wait until more can be sent; False where the client takes nothing.
+
+        A socket is not writable before a good part of what it holds has gone, and that may be
+        megabytes. A client that takes them slowly is there all the same.
+        """
+        transport = self._transport
+        while True:
+            before = transport.count_unsent()
+            with trio.move_on_after(self._timeout) as scope:
+                await transport.wait_writable()
+            if not scope.cancelled_caught:
+                return True
+            now = transport.count_unsent()
+            if before is None or now is None or now >= before:
+                return False
