@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import trio
@@ -221,6 +223,32 @@ def test_without_descriptors_it_goes_on_and_recovers() -> None:
             assert (await server.request("GET", "/health")).status == 200
 
     with_process(check)
+
+
+def test_pictures_without_descriptors(tmp_path: Path) -> None:
+    """They are there, and cannot be opened now."""
+
+    async def check(server: Apart) -> None:
+        client = await server.connect()
+        async with client.stream:
+            await client.send_request("POST", "/v1/chat/completions", chat(model="grok-3-imageGen"))
+            text = (await client.read_response()).text
+            path = "/images/" + text.partition("/images/")[2].partition(")")[0]
+            await client.send_request("GET", path)
+            assert (await client.read_response()).status == 200
+            before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+            taken = {int(entry.name) for entry in Path(f"/proc/{server.pid}/fd").iterdir()}
+            lowest = next(number for number in itertools.count() if number not in taken)
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (lowest, before[1]))
+            await client.send_request("GET", path)
+            answer = await client.read_response()
+            assert (answer.status, answer.error["code"]) == (503, "overloaded")
+            assert answer.error["type"] == "server_error"
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+            await client.send_request("GET", path)
+            assert (await client.read_response()).status == 200
+
+    with_process(check, IMAGE_MODE="local", IMAGE_DIR=str(tmp_path / "pictures"))
 
 
 @pytest.mark.parametrize(("hard", "fit"), [(4096, None), (200, 68)])

@@ -77,7 +77,8 @@ class ReceiveBody:
 
 @attrs.frozen
 class FindPicture:
-    """Look for a picture that is kept here. The answer is its media type and bytes, or None."""
+    """Look for a picture that is kept here. The answer is its media type and bytes, None, or why
+    it cannot be read."""
 
     token: str
 
@@ -107,8 +108,9 @@ Steps: TypeAlias = Generator[Question, Any, Respond | Converse]
 
 
 def refuse(error: InvalidRequestError, *headers: tuple[str, str]) -> Respond:
-    """Answer that a request cannot be right."""
-    body = encode_error(error.message, "invalid_request_error", param=error.param, code=error.code)
+    """Answer that a request cannot be right, or cannot be answered now."""
+    type_ = "server_error" if error.status >= 500 else "invalid_request_error"
+    body = encode_error(error.message, type_, param=error.param, code=error.code)
     return Respond(error.status, (*JSON, *headers), body)
 
 

@@ -173,6 +173,8 @@ class Front:
     def show_picture(self, call: Call) -> Steps:
         """A picture that was drawn here. Who has the address may see it: that is what it is for."""
         found = yield FindPicture(call.tail)
+        if isinstance(found, InvalidRequestError):
+            raise found
         if found is None:
             raise InvalidRequestError(
                 "There is no such picture here, or not any more.", code="not_found", status=404

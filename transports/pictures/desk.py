@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import attrs
 
@@ -11,6 +12,7 @@ from grokproto import events as e
 from grokproto.errors import InvalidRequestError
 from grokproto.images.local import PATH, public_base
 
+from ..logs import get_logger
 from ..loops import Loop
 from ..loops.trio_loop import TRIO
 from .fetch import (
@@ -21,6 +23,9 @@ from .fetch import (
     reach_internet,
 )
 from .store import LocalPictures, PictureNotKeptError
+
+Found: TypeAlias = tuple[str, bytes] | InvalidRequestError | None
+"""A kept picture's media type and bytes, why it cannot be read, or None where there is none."""
 
 
 @attrs.frozen
@@ -45,11 +50,22 @@ class PictureDesk:
         """For a request with these headers."""
         return RequestPictures(self, headers)
 
-    async def open(self, token: str) -> tuple[str, bytes] | None:
-        """A kept picture's media type and bytes; None where there is none under this token."""
+    async def open(self, token: str) -> Found:
+        """What is kept under a token."""
         if self.local is None:
             return None
-        return await self.local.open(token, self.unix_time())
+        try:
+            return await self.local.open(token, self.unix_time())
+        except OSError as exc:
+            return refuse_to_open(exc)
+
+
+def refuse_to_open(exc: OSError) -> InvalidRequestError:
+    """Say that a picture cannot be read now, such as when descriptors have run out."""
+    get_logger().warning("a picture cannot be read", reason=exc.strerror)
+    return InvalidRequestError(
+        "The picture cannot be read now; try again in a moment.", code="overloaded", status=503
+    )
 
 
 @attrs.frozen

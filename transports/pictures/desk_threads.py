@@ -15,7 +15,7 @@ import trio
 from grokproto import events as e
 
 from ..loops.threads import InterruptedWaitError, News
-from .desk import PictureDesk, RequestPictures
+from .desk import Found, PictureDesk, RequestPictures, refuse_to_open
 
 T = TypeVar("T")
 
@@ -34,9 +34,12 @@ class ThreadedPictureDesk:
         """See `desk.PictureDesk`."""
         return ThreadedRequestPictures(self._desk.serve(headers))
 
-    def open(self, token: str) -> tuple[str, bytes] | None:
+    def open(self, token: str) -> Found:
         """See `desk.PictureDesk`."""
-        return trio.run(self._desk.open, token)
+        try:
+            return trio.run(self._desk.open, token)
+        except OSError as exc:  # the loop wants descriptors as well
+            return refuse_to_open(exc)
 
 
 @attrs.frozen
