@@ -114,7 +114,7 @@ def add_credential(scheduler: Scheduler, sso: str) -> JSON:
     """Take an account in, in service at once.
 
     Raises:
-        InvalidRequestError: It is no cookie.
+        InvalidRequestError: It is no cookie, or that could not be written.
     """
     try:
         cookies = parse_account(sso)
@@ -123,6 +123,7 @@ def add_credential(scheduler: Scheduler, sso: str) -> JSON:
     name, added = scheduler.pool.add(cookies, Origin.ADDED)
     scheduler.keep()
     scheduler.serve_waiting()
+    _check_written(scheduler)
     return {"credential": name, "added": added}
 
 
@@ -150,11 +151,12 @@ def remove_credential(scheduler: Scheduler, named: str) -> JSON:
     """Forget an account; calls under way with it end as they do.
 
     Raises:
-        InvalidRequestError: There is no such.
+        InvalidRequestError: There is no such, or that could not be written.
     """
     name = find_credential(scheduler, named)
     scheduler.pool.remove(name)
     scheduler.keep()
+    _check_written(scheduler)
     return {"credential": name, "removed": True}
 
 
@@ -162,10 +164,25 @@ def enable_credential(scheduler: Scheduler, named: str) -> JSON:
     """Put an account in service again.
 
     Raises:
-        InvalidRequestError: There is no such.
+        InvalidRequestError: There is no such, or that could not be written.
     """
     name = find_credential(scheduler, named)
     scheduler.pool.enable(name)
     scheduler.keep()
     scheduler.serve_waiting()
+    _check_written(scheduler)
     return {"credential": name, "enabled": True}
+
+
+def _check_written(scheduler: Scheduler) -> None:
+    """See to it that a change is on record.
+
+    Raises:
+        InvalidRequestError: It is not (503), though it holds for as long as this process runs.
+    """
+    if scheduler.store.error is not None and scheduler.check_store() is not None:
+        raise InvalidRequestError(
+            "The state cannot be written; unless that changes, a restart undoes what you did.",
+            code="state_not_written",
+            status=503,
+        )
