@@ -40,6 +40,7 @@ from .variables import (
     read_flag,
     read_header_value,
     read_headers,
+    read_host,
     read_one_of,
     read_optional_base_url,
     read_path,
@@ -56,7 +57,7 @@ from .variables import (
 class Config:
     """Everything that can be configured. Times are in seconds."""
 
-    host: str = declare("HOST", "127.0.0.1", str.strip, "Address to listen on")
+    host: str = declare("HOST", "127.0.0.1", read_host, "Address to listen on")
     port: int = declare("PORT", "3000", read_whole(0, 65535), "Port to listen on")
     api_keys: ApiKeys = declare(
         "API_KEY", DEFAULT_API_KEY, read_api_keys, "Key of the clients; several by commas"
@@ -312,6 +313,10 @@ class Config:
             return read_models(text)
         except ConfigurationError as exc:
             raise ConfigurationError(f"MODELS_FILE {self.models_file}: {exc}") from exc
+        except RecursionError:
+            raise ConfigurationError(
+                f"MODELS_FILE {self.models_file}: it is nested too deeply"
+            ) from None
 
 
 def is_loopback(host: str) -> bool:
@@ -319,7 +324,7 @@ def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

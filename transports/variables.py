@@ -8,11 +8,13 @@ secret.
 from __future__ import annotations
 
 import enum
+import ipaddress
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import environ
 
@@ -24,6 +26,13 @@ from .pool.store import MEMORY
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
+
+# Python reads more as numbers than people write: digits of any script, and 1_000.
+_WHOLE = re.compile("[0-9]+")
+_DECIMAL = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(e[0-9]{1,3})?")
+_GRAPHIC = re.compile("[!-~]+")
+_HOST_NAME = re.compile(r"[0-9a-z_-]{1,63}(\.[0-9a-z_-]{1,63})*\.?", re.IGNORECASE)
+_LONGEST_HOST_NAME = 253
 
 
 class BadValueError(ValueError):
@@ -59,10 +68,8 @@ def read_flag(text: str) -> bool:
 
 def read_whole(least: int, most: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise BadValueError(f"must be a whole number from {least} to {most}") from None
+        digits = text.strip()
+        value = int(digits) if _WHOLE.fullmatch(digits) and len(digits) < 100 else -1
         if not least <= value <= most:
             raise BadValueError(f"must be a whole number from {least} to {most}")
         return value
@@ -72,10 +79,8 @@ def read_whole(least: int, most: int) -> Callable[[str], int]:
 
 def read_seconds(least: float, most: float = 86400.0) -> Callable[[str], float]:
     def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
+        digits = text.strip()
+        value = float(digits) if _DECIMAL.fullmatch(digits) else -1.0
         if not least <= value <= most:
             raise BadValueError(f"must be a number of seconds from {least:g} to {most:g}")
         return value
@@ -113,28 +118,64 @@ def read_optional_base_url(text: str) -> str:
 
 def read_base_url(text: str) -> str:
     url = text.strip().rstrip("/")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.query or parts.fragment or parts.username or not url.isprintable():
-        raise BadValueError("must be an address such as https://grok.com")
-    return url
+    parts = _split_address(url)
+    if (
+        parts is None
+        or parts.scheme not in ("http", "https")
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise BadValueError("must be an address such as https://grok.com, in ASCII")
+    return parts.scheme + url[len(parts.scheme) :]  # which may be written in capitals
 
 
 def read_proxy(text: str) -> Secret:
     address = text.strip()
-    try:
-        parts = urlsplit(address)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.scheme not in ("http", "https", "socks5", "socks5h"):
+    parts = _split_address(address)
+    if parts is None or parts.scheme not in ("http", "https", "socks5", "socks5h"):
         raise BadValueError(
             "must be an http, https, socks5 or socks5h address such as http://127.0.0.1:8080"
         )
-    return Secret(address)
+    if not unquote(parts.netloc.rpartition("@")[0]).isascii():
+        raise BadValueError("has a name or password with characters that no proxy is sent")
+    return Secret(parts.scheme + address[len(parts.scheme) :])
+
+
+def _split_address(text: str) -> SplitResult | None:
+    """The parts of an address that a connection can be made to; None where it is none."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.port != 0 and _is_host(parts.hostname or "", "[" in parts.netloc)
+    except ValueError:
+        return None
+    # What is not ASCII would have to be encoded, by rules that not everybody shares.
+    return parts if usable and _GRAPHIC.fullmatch(text) else None
+
+
+def _is_host(text: str, in_brackets: bool) -> bool:
+    """Whether it may be looked up, or be connected to."""
+    if in_brackets:
+        return is_address(text)
+    return _HOST_NAME.fullmatch(text) is not None and len(text) <= _LONGEST_HOST_NAME
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_host(text: str) -> str:
+    host = text.strip()
+    if not host.startswith("["):
+        return host
+    if not host.endswith("]") or not is_address(host[1:-1]):
+        raise BadValueError("must be a name or an address such as 127.0.0.1 or ::1")
+    return host[1:-1]
 
 
 def read_header_value(name: str) -> Callable[[str], str]:

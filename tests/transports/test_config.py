@@ -13,6 +13,8 @@ from transports.config import is_loopback, load_config
 from transports.keys import ApiKeys
 
 NOWHERE = Path(os.devnull)
+ODD_NUMBERS = ("\u0663", "1_0", "+1", "0x1", "1 0", "1" * 5000, "inf", "--1")
+ODD_HOSTS = ("\u00e9.example", "a..b", ".a", "a" * 64, "a." * 130, "a b", "a\\b", "[v1.x]", "a%20b")
 
 
 def load(**environment: str) -> object:
@@ -82,7 +84,14 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
             ("API_KEY", "sha256:xyz"),
             ("API_KEY", "sha256:00"),
         ),
-        *(("MODELS_FILE", "/nonexistent"),),
+        *(("MODELS_FILE", "/nonexistent"), ("HOST", "[127.0.0.1"), ("HOST", "[localhost]")),
+        *((name, value) for name in ("PORT", "WORKERS", "ACQUIRE_WAIT") for value in ODD_NUMBERS),
+        *(("GROK_BASE_URL", f"http://{host}") for host in ODD_HOSTS),
+        *(("PUBLIC_URL", f"https://{host}/") for host in ODD_HOSTS),
+        *(("PROXY", f"http://user:password@{host}:8080") for host in ODD_HOSTS),
+        *(("GROK_BASE_URL", "http://x/\u00e9"), ("GROK_BASE_URL", "http://x/a b")),
+        *(("GROK_BASE_URL", "http://:hunter2@x"), ("GROK_BASE_URL", "http://user@x")),
+        *(("PROXY", "http://u:hunter2%ff@h:1"), ("PROXY", "http://\u00fc:hunter2@h:1")),
     ],
 )
 def test_bad_values_are_named(name: str, value: str) -> None:
@@ -97,12 +106,40 @@ def test_secrets_are_not_in_errors() -> None:
         with pytest.raises(ConfigurationError) as caught:
             load(**{name: "hunter2 \x00hunter2"})
         assert "hunter2" not in str(caught.value)
+    for proxy in (
+        "http://u:hunter2%ff@h:1",
+        "http://u:hunter2@a..b:1",
+        "http://u:hunter2\u00e9@h:1",
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            load(PROXY=proxy)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_addresses_are_taken_as_they_are_meant() -> None:
+    for url in (
+        *("http://127.0.0.1:9", "http://[::1]:9/a", "http://a_b-c.example", "http://a."),
+        f"http://{'a' * 63}.example",
+    ):
+        assert load_config({"GROK_BASE_URL": url}, NOWHERE).grok_base_url == url
+    assert load_config({"GROK_BASE_URL": "HTTP://X/"}, NOWHERE).grok_base_url == "http://X"
+    for proxy in ("http://h:8080", "socks5h://u:p%40w@[::1]:1080"):
+        kept = load_config({"PROXY": proxy}, NOWHERE).proxy
+        assert kept is not None
+        assert kept.reveal() == proxy
+    assert load_config({"HOST": " [::1] "}, NOWHERE).host == "::1"
+    assert load_config({"PORT": " 080 "}, NOWHERE).port == 80
+    for text, seconds in (("5.", 5.0), (".5", 0.5), ("1e1", 10.0), ("12.25", 12.25)):
+        assert load_config({"SHUTDOWN_GRACE": text}, NOWHERE).shutdown_grace == seconds
 
 
 def test_models_file_that_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text("[[models]]\n")
     with pytest.raises(ConfigurationError, match=r"MODELS_FILE .*models.toml: models\[0\] has no"):
+        load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models()
+    path.write_text("a=" + "[" * 100_000)
+    with pytest.raises(ConfigurationError, match=r"MODELS_FILE .*nested too deeply"):
         load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models()
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match="not UTF-8"):

@@ -84,6 +84,8 @@ def test_address_that_cannot_be_listened_on(host: str, tmp_path: Path) -> None:
             ("MODELS_FILE", "/"),
         ),
         *(("USER_AGENT", b"\xff"), ("GROK_BASE_URL", b"http://\xff/"), ("LOG_LEVEL", "shout")),
+        *(("GUEST_SESSIONS", "[" * 100_000), ("HOST", "[canary]"), ("PORT", "1_000")),
+        *(("GROK_BASE_URL", "http://a..b"), ("PROXY", "http://u:canary%ff@127.0.0.1:9")),
         *(("STATE", "/dev/null/state"), ("STATE", "/"), ("STATE", "/proc/nothing/here")),
     ],
 )

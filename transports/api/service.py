@@ -185,7 +185,7 @@ def read_configured_guests(config: Config) -> list[Mapping[str, Secret]]:
     text = config.guest_sessions.reveal()
     try:
         entries = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         entries = [line for line in text.splitlines() if line.strip()]
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise ConfigurationError("GUEST_SESSIONS must be a JSON list of texts")
