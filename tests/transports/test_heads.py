@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from transports.server.heads import HeadFinder, MalformedRequestError, split_target
+from transports.server.heads import (
+    HeadFinder,
+    MalformedRequestError,
+    check_host,
+    split_target,
+)
 
 LINE = b"GET / HTTP/1.1\r\n"
 HEAD = LINE + b"Host: a\r\nTabs:\t \xff\t\r\n\r\n"
@@ -97,3 +102,26 @@ def test_targets(target: str, path: str, query: str) -> None:
 def test_targets_that_are_none(method: str, target: str) -> None:
     with pytest.raises(MalformedRequestError):
         split_target(method, target)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(b"", b"a", b"a:1", b"a:", b"A-1.example.", b"127.0.0.1:3000", b"[::1]", b"[::1]:3000"),
+        *(b"[fe80::1%25eth0]", b"a_b", b"%c3%a9.example"),
+    ],
+)
+def test_hosts(host: bytes) -> None:
+    check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(b"a\xff", b"a b", b"a/b", b"a?b", b"a#b", b"u@h", b"<>", b'"', b"a:b", b"a:1:2", b"::1"),
+        *(b"[]", b"[::1", b"[::1]a", b"%", b"%4", b"http://a", b"a\\b", b"a\tb"),
+    ],
+)
+def test_hosts_that_are_none(host: bytes) -> None:
+    with pytest.raises(MalformedRequestError, match="Host"):
+        check_host(host)

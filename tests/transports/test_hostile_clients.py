@@ -145,9 +145,11 @@ ATTACKS: dict[str, Attack] = {
     # Targets
     "no Host": Attack(b"GET /health HTTP/1.1\r\n\r\n", BAD),
     "two Hosts": Attack(b"GET /health HTTP/1.1\r\n" + HOST + HOST + b"\r\n", BAD),
-    "a Host that is a script": Attack(
-        b"GET /health HTTP/1.1\r\nHost: <script>\r\n\r\n", (200,), ends=False
-    ),
+    "a Host that is a script": Attack(b"GET /health HTTP/1.1\r\nHost: <script>\r\n\r\n", BAD),
+    "a Host that is a path": Attack(b"GET /health HTTP/1.1\r\nHost: a/../b\r\n\r\n", BAD),
+    "a Host that is no ASCII": Attack(b"GET /health HTTP/1.1\r\nHost: a\xff\r\n\r\n", BAD),
+    "a Host of HTTP/1.0 that is none": Attack(b"GET /health HTTP/1.0\r\nHost: a b\r\n\r\n", BAD),
+    "an empty Host": Attack(b"GET /health HTTP/1.1\r\nHost:\r\n\r\n", (200,), ends=False),
     "an absolute target": Attack(with_target(b"http://a/health"), (200,), ends=False),
     "another's absolute target": Attack(
         with_target(b"http://b.example/health"), (200,), ends=False

@@ -22,7 +22,7 @@ import trio
 from ..loops import Cancellable
 from ..loops.sockets import Transport
 from .errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
-from .heads import HeadFinder, MalformedRequestError
+from .heads import HeadFinder, MalformedRequestError, check_host
 from .http_request import ConnectionLimits, HTTPRequest, RequestHeaders
 from .inbox import Inbox
 from .outbox import Outbox
@@ -133,7 +133,11 @@ class Connection:
             raise MalformedRequestError(_tell(exc), exc.error_status_hint) from None
         assert isinstance(event, h11.Request)
         self._method = event.method
-        names = {name for name, _ in event.headers}
+        names = set()
+        for name, value in event.headers:
+            names.add(name)
+            if name == b"host":
+                check_host(value)
         self._is_bodiless = not names & {b"transfer-encoding", b"content-length"}
         if b"transfer-encoding" in names:
             self._body_is_chunked = True

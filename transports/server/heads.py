@@ -34,6 +34,10 @@ _REASONS = {
 _REQUEST_LINE = re.compile(
     rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/(?P<version>[0-9]\.[0-9])"
 )
+_HOST = re.compile(
+    # Possessive: nothing that was passed over is looked at again.
+    rb"(\[[0-9A-Za-z:.%~_-]++\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]++|%[0-9A-Fa-f]{2})*+)(:[0-9]*+)?"
+)
 _ORIGIN = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 
 
@@ -99,6 +103,16 @@ def _check_request_line(line: bytes) -> None:
     if match["version"] not in (b"1.0", b"1.1"):
         # Not 505: who is at fault is the client, and what is 5xx it would try again.
         raise MalformedRequestError("only HTTP/1.0 and HTTP/1.1 are spoken here")
+
+
+def check_host(value: bytes) -> None:
+    """See to it that a Host names one, or none at all (RFC 9112, 3.2; RFC 3986, 3.2.2).
+
+    Raises:
+        MalformedRequestError: It does neither.
+    """
+    if _HOST.fullmatch(value) is None:
+        raise MalformedRequestError("its Host is no name of a host")
 
 
 def split_target(method: str, target: str) -> tuple[str, str]:
