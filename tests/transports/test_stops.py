@@ -16,11 +16,12 @@ import trio
 
 from tests.tracebacks import find_traceback
 from tests.transports.apart import Apart, with_process
-from tests.transports.served import RawResponse, chat
+from tests.transports.served import KEY, RawResponse, chat, encode_request
 from tests.transports.test_credentials import ROOT, Process
 from transports.simulator import Delivery, Simulator, Style
 
 CANARY = "canary"
+POST = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {KEY}\r\n".encode()
 
 
 def refuse(
@@ -244,6 +245,61 @@ def test_every_stream_that_goes_on_for_too_long_is_told() -> None:
         assert await trio.to_thread.run_sync(server.process.process.wait) == 0
 
     with_process(check, SHUTDOWN_GRACE="1")
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"POST /v1/chat/completions HTTP/1.1\r\nhos",
+        POST + b"content-length: 100\r\n\r\n",
+        POST + b"content-length: 100\r\nexpect: 100-continue\r\n\r\n",
+        POST + b"transfer-encoding: chunked\r\n\r\n5\r\nab",
+    ],
+)
+def test_request_that_has_not_come_whole_is_not_waited_for(begun: bytes) -> None:
+    """It is told, soon, and may be made elsewhere."""
+
+    async def check(server: Apart) -> None:
+        process = server.process.process
+        client = await server.connect()
+        async with client.stream:
+            await client.send(begun)
+            if b"expect" in begun:
+                assert (await client.read_response()).status == 100
+            assert (await server.request("GET", "/health")).status == 200
+            process.send_signal(signal.SIGTERM)
+            began = trio.current_time()
+            answer = await client.read_response()
+            assert (answer.status, answer.error["code"]) == (503, "shutting_down")
+            assert answer.error["type"] == "server_error"
+            assert answer.headers["connection"] == "close"
+            assert await client.is_closed()
+        assert await trio.to_thread.run_sync(process.wait) == 0
+        assert trio.current_time() - began < 10
+
+    with_process(check)
+
+
+def test_request_that_comes_whole_in_time_is_answered() -> None:
+    async def check(server: Apart) -> None:
+        request = encode_request("POST", "/v1/chat/completions", chat())
+        clients = [await server.connect() for _ in range(2)]
+        await clients[0].send(request[:30])
+        await clients[1].send(request[:-1])
+        assert (await server.request("GET", "/health")).status == 200
+        server.process.process.send_signal(signal.SIGTERM)
+        while await accepts(server.port):
+            await trio.sleep(0.01)
+        await clients[0].send(request[30:])
+        await clients[1].send(request[-1:])
+        for client in clients:
+            async with client.stream:
+                answer = await client.read_response()
+                assert (answer.status, answer.headers["connection"]) == (200, "close")
+                assert await client.is_closed()
+        assert await trio.to_thread.run_sync(server.process.process.wait) == 0
+
+    with_process(check)
 
 
 async def accepts(port: int) -> bool:

@@ -123,6 +123,13 @@ def too_large(limit: int) -> InvalidRequestError:
     )
 
 
+def shutting_down() -> InvalidRequestError:
+    """What is said of a request that has not come whole when its server stops."""
+    return InvalidRequestError(
+        "This server is stopping; try again in a moment.", code="shutting_down", status=503
+    )
+
+
 class Call:
     """One request, and what the log line will say of it.
 

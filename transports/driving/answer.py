@@ -15,6 +15,7 @@ from ..api.front import (
     ReceiveBody,
     Respond,
     refuse,
+    shutting_down,
     too_large,
 )
 from ..api.routes import Front
@@ -23,7 +24,7 @@ from ..loops import Cancellable, Loop
 from ..pictures.desk import PictureDesk
 from ..pool.orders import Answer, Order
 from ..pool.waiting import OwnCookie
-from ..server.errors import BadBodyError, BodyTooLargeError
+from ..server.errors import BadBodyError, BodyTooLargeError, StoppingError
 from ..server.http_request import RequestHeaders
 from ..upstream.calls import Upstream
 from .drive import Credentials, Drive, Drives
@@ -53,6 +54,7 @@ class Request(Protocol):
             BodyTooLargeError: It is longer than `limit` bytes.
             BadBodyError: It is broken, or did not come in time.
             ClientLeftError: The client left in the middle of it.
+            StoppingError: The server stops, and does not wait for the rest of it.
         """
         ...
 
@@ -160,6 +162,8 @@ class App:
                         step = refuse(too_large(limit))
                     except BadBodyError as exc:
                         step = refuse(InvalidRequestError(str(exc)))
+                    except StoppingError:
+                        step = refuse(shutting_down())
                 case FindPicture(token):
                     step = call.proceed(await self._pictures.open(token))
                 case Order():

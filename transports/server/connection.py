@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import email.utils
 import functools
+import math
 import time
 
 import h11
@@ -21,7 +22,13 @@ import trio
 
 from ..loops import Cancellable
 from ..loops.sockets import Transport
-from .errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
+from .errors import (
+    BadBodyError,
+    BodyTooLargeError,
+    ClientLeftError,
+    StoppingError,
+    encode_http_error,
+)
 from .heads import HeadFinder, MalformedRequestError, check_host
 from .http_request import ConnectionLimits, HTTPRequest, RequestHeaders
 from .inbox import Inbox
@@ -60,6 +67,8 @@ class Connection:
         """No request has begun."""
         self.closing = False
         """This request is the last."""
+        self._last_call = math.inf
+        """When what has not come whole is not waited for any more, trio's clock."""
 
     def _start_cycle(self) -> h11.Connection:
         """Begin a request with an h11 of its own.
@@ -88,11 +97,18 @@ class Connection:
     def watch(self, scope: Cancellable | None) -> None:
         self._inbox.watch(scope)
 
+    def stop(self, last_call: float) -> None:
+        """This request is the last, and must have come whole by then."""
+        self.closing = True
+        self._last_call = last_call
+        self._inbox.wake()
+
     async def next_request(self) -> HTTPRequest | None:
         """The next request; None when there is none any more.
 
         Raises:
             MalformedRequestError: What came is none.
+            StoppingError: Not all of it came before the last call.
         """
         self._h11 = self._start_cycle()
         return self._parse_head(head) if (head := await self._receive_head()) else None
@@ -118,10 +134,15 @@ class Connection:
                 if inbox.data:
                     raise MalformedRequestError("it ends in the middle of its head")
                 return b""
-            if not await inbox.wait_until(deadline):
+            if not await inbox.wait_until(min(deadline, self._last_call)):
+                if inbox.data and self._is_too_late():
+                    raise StoppingError
                 if inbox.data:
                     raise MalformedRequestError("its head did not come in time", 408)
                 return b""
+
+    def _is_too_late(self) -> bool:
+        return trio.current_time() >= self._last_call
 
     def _parse_head(self, head: bytes) -> HTTPRequest:
         self._h11.receive_data(head)
@@ -190,8 +211,11 @@ class Connection:
                 self._outbox.put(self._h11.send(go_on) or b"")
                 await self._outbox.drain()
             deadline = trio.current_time() + self._limits.body_timeout
-            if not inbox.data and not inbox.eof and not await inbox.wait_until(deadline):
-                raise self._refuse_body("it did not come in time")
+            while not inbox.data and not inbox.eof:
+                if not await inbox.wait_until(min(deadline, self._last_call)):
+                    if self._is_too_late():
+                        raise StoppingError
+                    raise self._refuse_body("it did not come in time")
             if not inbox.data:
                 raise ClientLeftError
         data = inbox.take(_FEED_BYTES)
@@ -276,6 +300,12 @@ class Connection:
         body = encode_http_error(f"The request is not proper HTTP: {exc}.", "bad_http")
         await self.give_up(exc.status, body)
 
+    async def send_away(self) -> None:
+        """Say that the request has not come whole before the server stopped."""
+        message = "This server is stopping; try again in a moment."
+        body = encode_http_error(message, "shutting_down", "server_error")
+        await self.give_up(503, body)
+
     async def give_up(self, status: int, body: bytes) -> None:
         """Answer with an error, if that can still be done, and be done with the connection."""
         self.closing = True
@@ -315,7 +345,7 @@ class Connection:
                     left -= len(piece)
                     if left < 0:
                         return False
-            except BadBodyError:
+            except (BadBodyError, StoppingError):
                 return False
         return self._h11.their_state is h11.DONE
 

@@ -6,9 +6,12 @@ import trio
 
 from ..loops.sockets import Transport
 from .connection import Connection
-from .errors import ClientLeftError, encode_http_error
+from .errors import ClientLeftError, StoppingError, encode_http_error
 from .heads import MalformedRequestError
 from .http_request import ConnectionLimits, ErrorHook, Handler
+
+_LAST_CALL = 1.0
+"""Seconds that a request gets to come whole when the server stops; its answer gets the grace."""
 
 
 class Connections:
@@ -31,7 +34,7 @@ class Connections:
         """Close those that are idle; let the others finish what they are at."""
         self._stopping = True
         for connection, scope in list(self._open):
-            connection.closing = True
+            connection.stop(trio.current_time() + _LAST_CALL)
             if connection.idle:
                 scope.cancel()
 
@@ -44,7 +47,8 @@ class Connections:
     ) -> None:
         """Serve one connection to its end. `transport` is closed afterwards."""
         connection = Connection(transport, limits)
-        connection.closing = self._stopping
+        if self._stopping:
+            connection.stop(trio.current_time() + _LAST_CALL)
         scope = trio.CancelScope()
         entry = (connection, scope)
         self._open.add(entry)
@@ -70,11 +74,17 @@ async def _serve_requests(connection: Connection, handler: Handler, on_error: Er
         except MalformedRequestError as exc:
             await connection.refuse(exc)
             return
+        except StoppingError:
+            await connection.send_away()
+            return
         if request is None:
             return
         try:
             await handler(request)
         except ClientLeftError:
+            return
+        except StoppingError:
+            await connection.send_away()
             return
         except Exception as exc:  # whatever a handler does, the client gets an end it can read
             on_error(exc)

@@ -17,6 +17,10 @@ class BodyTooLargeError(Exception):
     """The body of a request is longer than its handler takes."""
 
 
+class StoppingError(Exception):
+    """The server stops, and the request has not come whole."""
+
+
 def encode_http_error(message: str, code: str, type_: str = "invalid_request_error") -> bytes:
     """An error of HTTP's, in the shape that OpenAI gives errors."""
     error = {"message": message, "type": type_, "param": None, "code": code}

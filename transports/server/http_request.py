@@ -123,6 +123,7 @@ class HTTPRequest:
             BodyTooLargeError: It is longer than `limit` bytes; it was not read to its end.
             BadBodyError: It is broken, or did not come in time.
             ClientLeftError: The client left in the middle of it.
+            StoppingError: The server stops, and does not wait for the rest of it.
         """
         length = self.headers.get("content-length")
         if length is not None and int(length) > limit:  # h11 has seen to it that it is a number

@@ -101,8 +101,12 @@ class Inbox:
         """What was taken and belongs to what comes next."""
         self.data[:0] = data
 
+    def wake(self) -> None:
+        """Let whoever waits look again, for another reason."""
+        self._news.unpark_all()
+
     async def wait(self) -> None:
-        """Wait for more, or for the end."""
+        """Wait for more, for the end, or for `wake`."""
         await self._news.park()
 
     async def wait_until(self, deadline: float) -> bool:
