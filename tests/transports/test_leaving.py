@@ -174,6 +174,26 @@ def test_client_that_leaves_while_it_waits_for_a_guest() -> None:
     with_server(check, **{**ONE, "ACQUIRE_WAIT": "15", "IS_TEMP_GROK2": "true"})
 
 
+def test_client_that_ends_its_side_has_left() -> None:
+    """It may be waiting still, but cannot be told from one that is not."""
+
+    async def check(served: Served) -> None:
+        served.simulator.site.faults.order(FaultKind.STALL_BEFORE_HEAD)
+        client = await served.connect()
+        async with client.stream:
+            await client.send_request("POST", "/v1/chat/completions", chat())
+            await client.stream.send_eof()
+            assert await client.is_closed()
+        await hold_slots(served)
+        client = await served.connect()
+        async with client.stream:
+            await client.send_request("GET", "/v1/models")
+            await client.stream.send_eof()
+            assert (await client.read_response()).status == 200
+
+    with_server(check, **ONE)
+
+
 def test_client_that_leaves_while_its_picture_is_fetched() -> None:
     """One that it has linked to, from a host that says nothing."""
 

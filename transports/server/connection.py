@@ -1,8 +1,9 @@
 """One connection of a client's: HTTP/1.1 by h11. The only file that knows h11.
 
 What a client sends is read as it comes (`Inbox`), and a task takes requests out of that, one after
-the other (`connections`). A client that ends its side has left, for whoever watches; what it sent
-before is answered all the same.
+the other (`connections`). A client that ends its side has left, for whoever watches: a conversation
+is broken off then and the connection reset, since such a client looks like one that is gone. What
+nobody watches for, because it is answered at once, is answered all the same.
 
 h11 decides everything about the protocol. Only the chunks of a streamed response are framed here,
 since framing a chunk is all that is left to do between the head and the end: h11 is given the head
