@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import resource
 import stat
 import threading
 from pathlib import Path
@@ -10,9 +12,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from grokproto.errors import ConfigurationError
+from grokproto.errors import ConfigurationError, InvalidRequestError
 from grokproto.images.local import read_name
 from transports.pictures import store as picture_store
+from transports.pictures.desk import Found, PictureDesk
+from transports.pictures.desk_threads import ThreadedPictureDesk
 from transports.pictures.store import (
     LocalPictures,
     PictureNotKeptError,
@@ -222,3 +226,31 @@ def test_for_tasks(tmp_path: Path) -> None:
             await pictures.put(bytes(1001), "image/png", NOW)
 
     trio.run(main)
+
+
+def test_picture_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """By the desks of both kinds, and by a thread that has no descriptor for a loop of its own."""
+    store = store_in(tmp_path)
+    token = store.put(PNG, "image/png", NOW)
+    (file,) = kept(tmp_path)
+    desk = PictureDesk(LocalPictures(store), unix_time=lambda: NOW)
+    in_threads = ThreadedPictureDesk(desk)
+    assert in_threads.open(token) == trio.run(desk.open, token) == ("image/png", PNG)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
+    lowest = next(number for number in itertools.count() if number not in taken)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        assert_refused(in_threads.open(token))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    file.unlink()
+    file.symlink_to(tmp_path / "secret")
+    assert_refused(in_threads.open(token))
+    assert_refused(trio.run(desk.open, token))
+
+
+def assert_refused(found: Found) -> None:
+    """It is said that it may be there later."""
+    assert isinstance(found, InvalidRequestError)
+    assert (found.status, found.code) == (503, "overloaded")
