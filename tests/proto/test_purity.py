@@ -39,7 +39,7 @@ layer do not know one another."""
 SEPARATE = LAYERS[3]
 
 HOST_LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"logs", "conform", "httpx_bases"}),
+    frozenset({"streams", "logs", "conform", "httpx_bases"}),
     frozenset({"loops"}),
     frozenset({"server", "upstream"}),
     frozenset({"pool", "pictures", "simulator"}),
@@ -58,7 +58,16 @@ UNACQUAINTED = (HOST_LAYERS[2], HOST_LAYERS[3], HOST_LAYERS[7])
 
 WHATEVER_LOOP = {
     *("server/heads", "server/http_request", "upstream/codings", "upstream/chunks", "config"),
-    *("pool/scheduler", "pool/orders", "pool/admin", "pool/waiting", "pool/store", "keys", "logs"),
+    *(
+        "pool/scheduler",
+        "pool/orders",
+        "pool/admin",
+        "pool/waiting",
+        "pool/store",
+        "keys",
+        "logs",
+        "streams",
+    ),
     *("api/front", "api/routes", "api/drift", "api/gathering", "api/service", "pictures/desk"),
     *("driving/drive", "driving/answer", "driving/follow", "driving/previews", "loops/__init__"),
     *("loops/mailbox", "loops/pump", "upstream/body", "upstream/plain", "upstream/plain_stream"),
