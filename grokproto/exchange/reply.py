@@ -95,8 +95,9 @@ class Reply:
             yield from self._send(self._encoder.fail(failure))
         else:
             headers = (*_JSON, ("x-should-retry", "true" if should_retry(failure) else "false"))
-            if failure.retry_after is not None:
-                headers = (*headers, ("retry-after", str(math.ceil(failure.retry_after))))
+            wait = failure.retry_after
+            if wait is not None and wait < math.inf:
+                headers = (*headers, ("retry-after", str(math.ceil(wait))))
             yield from self._send_head(self._choose_status(failure), headers)
             yield from self._send(self._dialect.encode_failure(failure))
         yield from self._end()

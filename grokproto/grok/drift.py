@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ MAX_UNKNOWN = 64
 """Names that are kept."""
 _FIRST = 8
 """Frames with something known in them that are looked at all the same."""
+_MOST = 1000
+"""Names of one frame that are looked at."""
 
 _PLAIN = re.compile(r"(?!(?:\D*\d){4})[A-Za-z_][A-Za-z0-9_-]{0,47}")
 """What a name looks like, and no id does."""
@@ -64,7 +67,7 @@ class Drift:
 
     def look(self, data: bytes) -> None:
         """Look at a frame."""
-        for name, value in _list_unknown(data):
+        for name, value in islice(_list_unknown(data), _MOST):
             plain = _make_plain(name)
             if plain not in self.counts:
                 if len(self.counts) >= MAX_UNKNOWN:

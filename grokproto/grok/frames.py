@@ -92,11 +92,13 @@ KNOWN_NAMES = _PASSED_OVER | {field.encode_name for field in msgspec.structs.fie
 _MANY_DIGITS = 19
 """Of a number that is no count of anything."""
 
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
+_LONE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
+"""Half of a surrogate pair."""
+_BACKSLASH = rb"\\"
+"""As JSON writes it."""
 
 
 def decode_frame(data: bytes) -> Frame | None:
@@ -143,6 +145,8 @@ def decode_damaged_frame(data: bytes) -> Frame | None:
     pair. A token with one odd character is better than a token less.
     """
     text = data.decode("utf-8", "replace").encode()
-    return decode_frame(
-        _ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found.group(), text)
-    )
+    if b"\0" in text:
+        return None  # it is no JSON, whatever is done
+    # What follows a backslash of the text itself is none of its escapes.
+    mended = _LONE.sub(rb"\\ufffd", text.replace(_BACKSLASH, b"\0\0"))
+    return decode_frame(mended.replace(b"\0\0", _BACKSLASH))

@@ -32,15 +32,37 @@ from .runs import Mould
 
 _BLANKS = b" \t\r"
 _NOT_BLANK = re.compile(rb"[^ \t\r]")
-_BRACE_OR_QUOTE = re.compile(rb'["{}]')
-_QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
+# Possessive: nothing that was passed over is looked at again.
+_INSIDE_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_BETWEEN_BRACES = re.compile(rb'(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_MAX_DEPTH = 1024
+"""Objects in one another; no decoder takes more."""
 
 _WINDOW = 16 * 1024
 """Bytes that are cut into runs at a time: when the mould changes, the rest is cut anew."""
 
+_SMALL = 512
+"""Bytes of a piece that is joined to the one before: each costs some forty bytes beside its own."""
+
 _SSE_DATA = b"data:"
 _SSE_DONE = b"[DONE]"
 _SSE_FIELDS = (b":", b"event:", b"id:", b"retry:")
+
+
+_OPENING, _QUOTE, _BACKSLASH = b'{"\\'
+
+
+def _find_end(passed_over: re.Pattern[bytes], data: bytes, position: int) -> int:
+    found = passed_over.match(data, position)
+    assert found is not None  # it may be of nothing
+    return found.end()
+
+
+def _add(pieces: list[bytes], data: bytes) -> None:
+    if len(data) < _SMALL and pieces and len(pieces[-1]) < _SMALL:
+        pieces[-1] += data
+    else:
+        pieces.append(data)
 
 
 class ObjectScanner:
@@ -85,7 +107,7 @@ class ObjectScanner:
                 if found is None:
                     break
                 start = found.start()
-                if data[start] != 0x7B:  # {
+                if data[start] != _OPENING:
                     self.garbage = True
                     break
                 self._depth = 1
@@ -94,36 +116,35 @@ class ObjectScanner:
                 self._escaped = False
                 position += 1
             elif self._in_string:
-                found = _QUOTE_OR_ESCAPE.search(data, position)
-                if found is None:
+                position = _find_end(_INSIDE_STRING, data, position)
+                if position == len(data):
                     break
-                position = found.end()
-                if found.group() == b'"':
-                    self._in_string = False
-                else:
-                    self._escaped = True
+                self._in_string = data[position] == _BACKSLASH
+                self._escaped = self._in_string
+                position += 1
             else:
-                found = _BRACE_OR_QUOTE.search(data, position)
-                if found is None:
+                position = _find_end(_BETWEEN_BRACES, data, position)
+                if position == len(data):
                     break
-                position = found.end()
-                mark = found.group()
-                if mark == b'"':
+                mark = data[position]
+                position += 1
+                if mark == _QUOTE:
                     self._in_string = True
-                elif mark == b"{":
+                elif mark == _OPENING:
                     self._depth += 1
+                    self.garbage = self._depth > _MAX_DEPTH
                 else:
                     self._depth -= 1
                     if self._depth == 0:
                         self.overflow = self._pending + position - given > self._limit
-                        self._pieces.append(data[start:position])
+                        _add(self._pieces, data[start:position])
                         if not self.overflow:
                             objects.append(b"".join(self._pieces))
                         self._pieces.clear()
                         self._pending = 0
                         given = position
         if self._depth:
-            self._pieces.append(data[start:])
+            _add(self._pieces, data[start:])
         self._pending += len(data) - given
         self.overflow = self.overflow or self._pending > self._limit
         return objects
@@ -179,7 +200,7 @@ class LineReader:
         """Take a piece of the stream; not after `overflow`."""
         if b"\n" not in data and b"}" not in data and self._scanner is None:
             # A piece from the middle of a long line.
-            self._pieces.append(data)
+            _add(self._pieces, data)
             self._size = size = self._size + len(data)
             if size > self._max_line_bytes:
                 self._scan(self._join())
@@ -277,7 +298,7 @@ class LineReader:
         if self._scanner is not None:
             self._feed(self._scanner, data)
             return
-        self._pieces.append(data)
+        _add(self._pieces, data)
         self._size += len(data)
         if b"}" not in data and self._size <= self._max_line_bytes:
             return

@@ -16,9 +16,9 @@ import re
 
 _ELEMENTS = ("xai:tool_usage_card", "grok:render")
 _OPENINGS = tuple(f"<{name}" for name in _ELEMENTS)
-_CLOSINGS = tuple(f"</{name}>" for name in _ELEMENTS)
-_AFTER_NAME = frozenset(" \t\r\n>/")
-"""What may follow an element's name; anything else makes it another name."""
+_OPENING = re.compile(rf"<({'|'.join(_ELEMENTS)})(?=[ \t\r\n>/])")
+"""Anything else behind the name makes it another name."""
+_LONGEST = max(map(len, _OPENINGS))
 _CARD_ID = re.compile(r"""\scard_id=(?:"([^"]{1,128})"|'([^']{1,128})')""")
 _MAX_TAG = 512
 """Characters of a tag that are looked at."""
@@ -75,25 +75,21 @@ class MarkupStripper:
         return held
 
     def _copy(self, text: str, position: int, kept: list[str]) -> int:
-        mark = text.find("<", position)
-        kept.append(text[position : mark if mark >= 0 else None])
-        self._given += len(kept[-1])
-        if mark < 0:
-            return len(text)
-        for opening, closing in zip(_OPENINGS, _CLOSINGS, strict=True):
-            after = mark + len(opening)
-            if after >= len(text):
-                if opening.startswith(text[mark:]):
-                    self._held = text[mark:]
-                    return len(text)
-            elif text.startswith(opening, mark) and text[after] in _AFTER_NAME:
-                self._closing = closing
-                self._in_tag = True
-                self._tag = ""
-                return after
-        kept.append("<")
-        self._given += 1
-        return mark + 1
+        found = _OPENING.search(text, position)
+        if found is not None:
+            end, after = found.span()
+            self._closing = f"</{found[1]}>"
+            self._in_tag = True
+            self._tag = ""
+        else:
+            end = after = len(text)
+            mark = text.rfind("<", max(position, end - _LONGEST))
+            if mark >= 0 and any(opening.startswith(text[mark:]) for opening in _OPENINGS):
+                self._held = text[mark:]
+                end = mark
+        kept.append(text[position:end])
+        self._given += end - position
+        return after
 
     def _skip_tag(self, text: str, position: int) -> int:
         end = text.find(">", position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
@@ -402,6 +403,14 @@ def test_long_cool_down_is_told() -> None:
         ),
     )
     book >> DONE << (lambda command: b"1 is cooling." in command.data)
+
+
+def test_wait_without_an_end_is_no_header() -> None:
+    book = acquiring(Settings()) << c.AcquireCredential >> e.NoCredential("Gone.", math.inf)
+    command = book.command
+    assert isinstance(command, c.SendResponse)
+    assert command.status == 429
+    assert "retry-after" not in dict(command.headers)
 
 
 def test_no_credential_ever() -> None:

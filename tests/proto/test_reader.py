@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 
 import msgspec
 import pytest
@@ -149,6 +150,37 @@ def test_comments_of_sse_are_no_garbage() -> None:
     reader = AnswerReader()
     reader.receive_data(read_stream("sse.txt"))
     assert reader.skipped == 0
+
+
+def test_line_in_tiny_reads_costs_little_more_than_its_size() -> None:
+    reader = AnswerReader()
+    line = b'{"result":{"response":{"token":"' + b"x" * 300_000 + b"{}" + b"y" * 300_000
+    tracemalloc.start()
+    try:
+        for start in range(0, len(line), 2):
+            reader.receive_data(line[start : start + 2])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.5 * len(line)
+
+
+def test_surrogates_are_told_from_what_looks_like_them() -> None:
+    token = r"a\\ud800 \\\ud800 \ud83d\ude42 \ud83d\ud83d\ude42\ude42 \udc00\ud800\n\u0041\\"
+    assert read([f'{{"result":{{"token":"{token}"}}}}\n'.encode()], framed=True)[0] == answer.Text(
+        "a\\ud800 \\\ufffd \U0001f642 \ufffd\U0001f642\ufffd \ufffd\ufffd\nA\\"
+    )
+    assert read([b'{"result":{"token":"a\0\\ud800"}}\n{"result":{"token":"b"}}\n'])[
+        0
+    ] == answer.Text("b")
+
+
+def test_objects_that_are_nested_too_deeply_spoil_their_line() -> None:
+    deep = b'{"a":' * 1025 + b"1" + b"}" * 1025
+    less = b'{"a":' * 1024 + b"1" + b"}" * 1024
+    tokens = b'{"result":{"token":"same"}}\n{"result":{"token":"next"}}\n'
+    assert read([deep + tokens])[0] == answer.Text("next")
+    assert read([less + tokens])[0] == answer.Text("same")
 
 
 def test_line_of_many_megabytes_in_small_reads() -> None:
