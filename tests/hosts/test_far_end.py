@@ -430,6 +430,37 @@ def test_connection_on_which_something_is_left_is_not_used_again(
     assert served == [0, 1, 2]
 
 
+@every_host
+@schemes
+@pytest.mark.parametrize("begun", [b"", GOOD[:10]], ids=["at once", "in the head"])
+def test_connection_that_ends_when_it_is_used_again(
+    begun: bytes, host: Host, scheme: str, authority: trustme.CA
+) -> None:
+    """A request that was not read is made again; one that was being answered was read."""
+    served: list[int] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while wait_for_request(connection):
+            served.append(number)
+            if served.count(number) == 2 and number == 0:
+                connection.sendall(begun)
+                return
+            connection.sendall(GOOD)
+
+    async def check(ask: Ask) -> None:
+        first, second = [await ask(f"{scheme}://localhost:{port}/") for _ in range(2)]
+        assert isinstance(first, Fetched)
+        if begun:
+            assert isinstance(second, RequestFailed)
+            assert second.sent
+        else:
+            assert isinstance(second, Fetched)
+
+    with far_end(serve, build_context(authority) if scheme == "https" else None) as port:
+        host(check)
+    assert served == ([0, 0] if begun else [0, 0, 1])
+
+
 NO_BODY: dict[str, bytes] = {
     f"{status}, {name}": b"HTTP/1.1 %d No\r\n" % status + CHUNKED + b"\r\n" + rest
     for status in (204, 304)

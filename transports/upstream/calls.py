@@ -292,7 +292,7 @@ class UpstreamCall:
                     raise
                 except httpcore.RemoteProtocolError as exc:
                     sent = True
-                    if not (reused and was_unread(exc)):
+                    if not (reused and was_unread(exc, connection)):
                         raise
                     await connection.aclose()
                     connection, reused, repeated = None, False, True

@@ -321,7 +321,7 @@ class ThreadedCall:
                     raise
                 except httpcore.RemoteProtocolError as exc:
                     sent = True
-                    if not (reused and was_unread(exc)):
+                    if not (reused and was_unread(exc, connection.http)):
                         raise
                 except httpcore.ConnectionNotAvailable:
                     pass

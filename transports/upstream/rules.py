@@ -149,10 +149,17 @@ def holds_more(connection: object) -> bool:
     It would take that for the response to the next request. It does not say so itself, and where
     it does not let us look, it is taken for granted: then it is not used again.
     """
-    while (inner := getattr(connection, "_connection", None)) is not None:
-        connection = inner
+    unread = _find_unread(connection)
+    return unread is None or bool(unread)
+
+
+def _find_unread(connection: object) -> bytes | None:
+    """What was received over HTTP/1.1 and is no part of a response yet; None where there is no
+    telling, as over HTTP/2."""
+    for name in ("_http", "_connection", "_connection"):  # ours, a proxy's, httpcore's
+        connection = getattr(connection, name, None) or connection
     state = getattr(connection, "_h11_state", None)
-    return state is None or bool(state.trailing_data[0])
+    return None if state is None else bytes(state.trailing_data[0])
 
 
 def tell_host(url: httpcore.URL) -> bytes:
@@ -179,15 +186,15 @@ FAULTS = (
 """What may be expected of a network."""
 
 
-def was_unread(exc: httpcore.RemoteProtocolError) -> bool:
-    """Whether the far end gave a kept connection up in good order, before the head of a response,
-    and the request crossed with that: it was not read. A reset is no such sign."""
+def was_unread(exc: httpcore.RemoteProtocolError, connection: object) -> bool:
+    """Whether the far end gave a kept connection up in good order, before it began a response, and
+    the request crossed with that: it was not read. A reset is no such sign."""
     match exc.args:
         case (ConnectionTerminated(error_code=ErrorCodes.NO_ERROR, last_stream_id=0),):
             return True  # that it has read some, and not ours, httpcore tells in another way
         case (StreamReset(error_code=ErrorCodes.REFUSED_STREAM),):
             return True
-    return str(exc).startswith(_CLOSED)
+    return str(exc).startswith(_CLOSED) and not _find_unread(connection)
 
 
 def tell_fault(exc: BaseException) -> str:
