@@ -1,7 +1,8 @@
 """Is what is large read in time in proportion to it? `python -m benchmarks.bench_large`
 
-A line of 5 MB that comes in reads of 1 KiB, a conversation of 64 KiB in 2,000 turns, and 10 MB of
-pictures in a request; each also of twice the size. The floor is one `json.loads` of the same bytes.
+A line of 5 MB that comes in reads of 1 KiB, such lines as somebody would send who wants to keep the
+server busy, a conversation of 64 KiB in 2,000 turns, and 10 MB of pictures in a request; each also
+of twice the size. The floor is one `json.loads` of the same bytes.
 Medians of rounds that take turns; only ratios mean anything.
 """
 
@@ -15,7 +16,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from grokproto import DIALECTS, NEED_DATA, AnswerReader, Exchange, ModelTable, Settings
+from grokproto import (
+    DIALECTS,
+    NEED_DATA,
+    AnswerReader,
+    BodyConverter,
+    Exchange,
+    ModelTable,
+    Settings,
+    read_question,
+)
 from grokproto import commands as c
 from grokproto import events as e
 from grokproto.lease import Lease
@@ -35,6 +45,7 @@ PICTURES_BYTES = 10_000_000
 
 
 SENTENCE = "All work and no play. "
+CARD = r"<grok:render card_id=\"a\" card_type=\"citation_card\"></grok:render>"
 
 
 def build_line(name: str, size: int) -> bytes:
@@ -57,6 +68,23 @@ def read_line(line: bytes) -> None:
         reader.receive_data(data)
         while reader.next_event() is not NEED_DATA:
             pass
+
+
+def build_odd_line(text: str, size: int) -> bytes:
+    """A frame whose token is this again and again, as JSON has it; and half of a surrogate pair,
+    which makes the frame a damaged one."""
+    token = text * (size // len(text)) + r"\ud800"
+    return b'{"result":{"response":{"token":"%b"}}}\n' % token.encode()
+
+
+def look_for_stops(line: bytes) -> None:
+    """Read it for a client that wants the text to end before any of four strings."""
+    stop = ["abac", "abad", "abae", "abaf"]
+    messages = [{"role": "user", "content": "hi"}]
+    body = {"model": "grok-3", "stream": True, "stop": stop, "messages": messages}
+    question = read_question(json.dumps(body).encode())
+    for _ in BodyConverter(question, identity="x", created=1).convert(cut(line)):
+        pass
 
 
 def build_history(turns: int) -> bytes:
@@ -130,6 +158,10 @@ def works() -> list[tuple[Work, Work]]:
         both("line: a token", partial(build_line, "token"), LINE_BYTES, read_line),
         both("line: final message", partial(build_line, "modelResponse"), LINE_BYTES, read_line),
         both("line: unknown", partial(build_line, "other"), LINE_BYTES, read_line),
+        both("line: odd, of <", partial(build_odd_line, "<"), LINE_BYTES, read_line),
+        both("line: odd, of escapes", partial(build_odd_line, r"\n"), LINE_BYTES, read_line),
+        both("line: odd, of cards", partial(build_odd_line, CARD), LINE_BYTES, read_line),
+        both("line: odd, four stops", partial(build_odd_line, "ab"), LINE_BYTES, look_for_stops),
         both("history, sent", build_history, TURNS, lambda body: ask(body, send)),
         both("history, as a file", build_history, TURNS, lambda body: ask(body, Settings())),
         both("pictures", build_pictures, PICTURES_BYTES, lambda body: ask(body, Settings())),
