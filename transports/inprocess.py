@@ -25,7 +25,7 @@ from .api.front import Head, Headers
 from .api.gathering import Gathering
 from .api.service import Service, build_service, open_pictures, open_scheduler
 from .config import Config, load_config
-from .driving.answer_threads import Reply, ThreadedApp, ThreadedRequest
+from .driving.answer_threads import Reply, ReplyClosedError, ThreadedApp, ThreadedRequest
 from .driving.background import Background, OpenScheduler
 from .httpx_bases import (
     AsyncBaseTransport,
@@ -133,7 +133,9 @@ class Transport(BaseTransport):
                 )
             )
         return library.Response(
-            reply.status, headers=_encode(reply.headers), stream=_Stream(reply, patience)
+            reply.status,
+            headers=_encode(reply.headers),
+            stream=_Stream(reply, patience, library.ReadError),
         )
 
     def close(self) -> None:
@@ -170,14 +172,18 @@ class _Patience:
 
 
 class _Stream(SyncByteStream):
-    def __init__(self, reply: Reply, patience: _Patience) -> None:
+    def __init__(self, reply: Reply, patience: _Patience, error: type[Exception]) -> None:
         self._reply = reply
         self._patience = patience
+        self._error = error
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
-            with self._patience:
-                piece = next(self._reply, None)
+            try:
+                with self._patience:
+                    piece = next(self._reply, None)
+            except ReplyClosedError as exc:
+                raise self._error("the stream was closed before its end") from exc
             if piece is None:
                 return
             yield piece

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -18,11 +20,13 @@ from grokproto.errors import ConfigurationError
 from tests.hosts.hosting import Grok
 from transports.config import Config
 from transports.inprocess import build_async_transport, build_transport
+from transports.pool.scheduler import Scheduler
 from transports.simulator import Delivery, FaultKind, Style
 
 ASK: Any = [{"role": "user", "content": "Name a colour."}]
 URL = "http://grok/v1"
 LIBRARIES = [httpx, httpx2]
+PATIENCE = 10.0
 LOOPS: dict[str, Callable[[Any], Any]] = {
     "asyncio": lambda main: asyncio.run(main()),
     "trio": trio.run,
@@ -82,6 +86,98 @@ def test_stream_comes_as_it_is_made_and_may_be_left(grok: Grok) -> None:
             assert grok.call(lambda: grok.simulator.site.in_flight) == 1
         grok.wait_for(lambda: grok.simulator.site.in_flight == 0, 0.5)
         assert grok.simulator.site.cancelled == 1
+
+
+@pytest.fixture
+def collecting_by_hand() -> Iterator[None]:
+    """Nothing is collected but where a test says so."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def open_stream(client: openai.OpenAI) -> Any:
+    """Whoever reads an answer that goes on, and has begun to."""
+    stream = client.chat.completions.create(model="grok-3", messages=ASK, stream=True)
+    next(iter(stream))
+    return stream
+
+
+def open_response(client: openai.OpenAI) -> Any:
+    """The same, without the SDK's generators, whose finalizers close what they read."""
+    made = client.chat.completions.with_raw_response
+    return made.create(model="grok-3", messages=ASK, stream=True)
+
+
+@pytest.mark.parametrize("open_one", [open_stream, open_response])
+@pytest.mark.usefixtures("collecting_by_hand")
+def test_stream_that_is_collected_where_locks_are_held(
+    grok: Grok, monkeypatch: pytest.MonkeyPatch, open_one: Callable[[openai.OpenAI], Any]
+) -> None:
+    """The collector strikes anywhere: here while another request has its turn at the accounts."""
+    really_ask = Scheduler.ask
+
+    def collect_and_ask(*args: Any) -> Any:
+        gc.collect()
+        return really_ask(*args)
+
+    grok.call(lambda: grok.simulator.site.faults.order(FaultKind.STALL))
+    with open_client(grok.configure()) as client:
+        cycle = [open_one(client)]
+        cycle.append(cycle)
+        del cycle
+        monkeypatch.setattr(Scheduler, "ask", collect_and_ask)
+        answers: list[Any] = []
+        asking = threading.Thread(
+            target=lambda: answers.append(
+                client.chat.completions.create(model="grok-3", messages=ASK)
+            ),
+            daemon=True,
+        )
+        asking.start()
+        asking.join(PATIENCE)
+        assert answers
+        grok.wait_for(lambda: grok.simulator.site.in_flight == 0, 1)
+        assert grok.simulator.site.cancelled == 1
+
+
+@both_libraries
+@pytest.mark.parametrize("kind", [FaultKind.STALL, None])
+def test_stream_that_another_thread_closes(
+    grok: Grok, library: Any, kind: FaultKind | None
+) -> None:
+    """Whoever reads it must not take it for whole."""
+    grok.simulator.site.style = Style(tokens=100_000)
+    if kind is not None:
+        grok.call(lambda: grok.simulator.site.faults.order(kind))
+    with open_client(grok.configure(), library) as client:
+        stream = client.chat.completions.create(model="grok-3", messages=ASK, stream=True)
+        next(iter(stream))
+        closing = threading.Timer(0.05, stream.close)
+        closing.start()
+        with pytest.raises((library.ReadError, openai.APIConnectionError)):
+            list(stream)
+        closing.join(PATIENCE)
+        grok.wait_for(lambda: grok.simulator.site.in_flight == 0, 1)
+
+
+@both_libraries
+def test_stream_that_is_read_on_after_it_was_closed(grok: Grok, library: Any) -> None:
+    with library.Client(transport=build_transport(grok.configure())) as client:
+        body = {"model": "grok-3", "messages": ASK, "stream": True}
+        headers = {"authorization": "Bearer -"}
+        url = f"{URL}/chat/completions"
+        with client.stream("POST", url, json=body, headers=headers) as response:
+            pieces = iter(response.stream)
+            next(pieces)
+        with pytest.raises(library.ReadError, match="closed before its end"):
+            next(pieces)
+        with client.stream("POST", url, json=body, headers=headers) as response:
+            pieces = iter(response.stream)
+            whole = list(pieces)
+            response.close()
+        assert whole[-1].endswith(b"data: [DONE]\n\n")
+        assert list(pieces) == []
 
 
 def test_time_that_a_client_waits(grok: Grok) -> None:

@@ -26,6 +26,7 @@ from ..api.front import (
 )
 from ..api.service import Service
 from ..logs import get_logger
+from ..loops.garbage import Leftovers, is_collecting
 from ..loops.threads import News
 from ..loops.trio_loop import TRIO
 from ..pictures.desk import PictureDesk
@@ -50,35 +51,97 @@ class ThreadedRequest:
     """Looks whether the client has left; None where nobody can tell."""
 
 
+class ReplyClosedError(Exception):
+    """Somebody has closed the response before its end."""
+
+
 class Reply:
     """A response: its head, and its body piece by piece as it comes.
 
-    Whoever does not take it to its end closes it, and by that gives up what is behind it.
+    Whoever does not take it to its end closes it, and by that gives up what is behind it. Any
+    thread may do that at any time; one that reads meanwhile gets a `ReplyClosedError`. Who forgets
+    to, has it closed when the garbage is collected.
     """
 
-    def __init__(self, status: int, headers: Headers, steps: Steps) -> None:
+    def __init__(
+        self, status: int, headers: Headers, steps: Steps, news: News, leftovers: Leftovers
+    ) -> None:
         self.status = status
         self.headers = headers
         self._steps: Steps | None = steps
+        self._news = news
+        self._leftovers = leftovers
+        self._reading = threading.Lock()
+        """Had by whoever goes on with the steps, or ends them."""
+        self._given_up = False
+        leftovers.hold(steps)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        while self._steps is not None:
-            command = next(self._steps)
-            if isinstance(command, c.SendData):
-                return command.data
-            if command is None:  # the client has its answer; what follows is not for it
-                steps, self._steps = self._steps, None
-                threading.Thread(target=list, args=(steps,), daemon=True).start()
-        raise StopIteration
+        try:
+            with self._reading:
+                piece = self._read()
+        finally:
+            if self._given_up:  # and whoever did has left the rest to us, if we were at it
+                self._close_steps()
+        if self._given_up:
+            raise ReplyClosedError
+        if piece is None:
+            raise StopIteration
+        return piece
+
+    def _read(self) -> bytes | None:
+        """The next piece; None behind the last."""
+        steps = self._steps
+        if steps is None:
+            return None
+        try:
+            for command in steps:
+                if isinstance(command, c.SendData):
+                    return command.data
+                if command is None:  # the client has its answer; what follows is not for it
+                    threading.Thread(target=list, args=(steps,), daemon=True).start()
+                    break
+        except BaseException:
+            self._let_go(steps)
+            raise
+        self._let_go(steps)
+        return None
 
     def close(self) -> None:
         """Nobody takes any more of it."""
-        steps, self._steps = self._steps, None
-        if steps is not None:
-            steps.close()
+        if self._steps is None:
+            return
+        if is_collecting():
+            self._leftovers.leave(self._give_up)
+        else:
+            self._give_up()
+
+    def __del__(self) -> None:
+        if self._steps is not None:
+            self._leftovers.leave(self._give_up)
+
+    def _give_up(self) -> None:
+        self._given_up = True
+        self._news.interrupt()
+        self._close_steps()
+
+    def _close_steps(self) -> None:
+        if not self._reading.acquire(blocking=False):
+            return
+        try:
+            steps = self._steps
+            if steps is not None:
+                self._let_go(steps)
+                steps.close()
+        finally:
+            self._reading.release()
+
+    def _let_go(self, steps: Steps) -> None:
+        self._steps = None
+        self._leftovers.let_go(steps)
 
 
 class ThreadedApp:
@@ -98,7 +161,11 @@ class ThreadedApp:
         self._waiting = ThreadedWaiting(scheduler)
         self._upstream = ThreadedUpstream(service.upstream, on_error=_tell)
         self._pictures = ThreadedPictureDesk(pictures or service.build_desk(TRIO))
+        self._leftovers = Leftovers()
         self._log = get_logger()
+        threading.Thread(
+            target=self._leftovers.run, name="grokproto leftovers", daemon=True
+        ).start()
         if service.fetches_guests:
             threading.Thread(
                 target=self._waiting.run_guests,
@@ -111,6 +178,7 @@ class ThreadedApp:
         """Close the connections that nobody uses, and fetch no guests any more."""
         self._waiting.close()
         self._upstream.close()
+        self._leftovers.close()
 
     def answer(self, request: ThreadedRequest) -> Reply:
         """Answer one request, up to the head of the response; the rest comes as it is taken.
@@ -119,7 +187,8 @@ class ThreadedApp:
             ClientLeftError: There is nobody to answer.
         """
         call = self._front.open(request.head, time.monotonic())
-        steps = self._answer(request, call)
+        news = News(request.has_left)
+        steps = self._answer(request, call, news)
         try:
             head = next(steps)
         except ClientLeftError:
@@ -131,9 +200,9 @@ class ThreadedApp:
             steps = _respond(call, 500, (("content-type", "application/json"),), body)
             head = next(steps)
         assert isinstance(head, c.SendResponse)
-        return Reply(head.status, head.headers, steps)
+        return Reply(head.status, head.headers, steps, news, self._leftovers)
 
-    def _answer(self, request: ThreadedRequest, call: Call) -> Steps:
+    def _answer(self, request: ThreadedRequest, call: Call, news: News) -> Steps:
         """All that is to be done for the client; it ends with the line in the log."""
         try:
             step = call.begin()
@@ -154,20 +223,20 @@ class ThreadedApp:
                         yield from _respond(call, status, headers, body)
                         return
                     case Converse():
-                        yield from self._converse(request, call, step)
+                        yield from self._converse(call, step, news)
                         return
                     case _:
                         assert_never(step)
         finally:
             self._log.info("request", **call.describe(time.monotonic()))
 
-    def _converse(self, request: ThreadedRequest, call: Call, step: Converse) -> Steps:
+    def _converse(self, call: Call, step: Converse, news: News) -> Steps:
         drive = ThreadedDrive(
             step.exchange,
             self._upstream,
             self._waiting if step.cookies is None else ThreadedOwnCookie(step.cookies),
-            self._pictures.serve(request.head.headers.as_dict()),
-            News(request.has_left),
+            self._pictures.serve(call.head.headers.as_dict()),
+            news,
         )
         self._running.add(drive)
         try:
