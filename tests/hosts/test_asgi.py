@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
 from grokproto.errors import ConfigurationError
+from grokproto.exchange import Exchange
 from tests.hosts.hosting import KEY, Grok, run_uvicorn, running
 from transports.api.service import build_service, open_scheduler
 from transports.asgi import ASGIApp, build_app
@@ -199,6 +201,40 @@ def test_client_that_takes_nothing(run: Run, grok: Grok) -> None:
         assert next(entry for entry in log if entry["event"] == "request")["client_closed"]
 
     run(main)
+
+
+def test_task_that_asyncio_cancels_while_a_long_request_is_read(
+    grok: Grok, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left of it: the exchange is given up when the thread is done with it."""
+    reading, read_on = threading.Event(), threading.Event()
+    really_handle = Exchange.handle
+
+    def handle(*args: Any) -> Any:
+        if not reading.is_set():
+            reading.set()
+            assert read_on.wait(5)
+        return really_handle(*args)
+
+    monkeypatch.setattr(Exchange, "handle", handle)
+    monkeypatch.setattr("transports.driving.answer._LONG_BODY", 10)
+
+    async def main() -> None:
+        server = Server(make_app(grok))
+        with capture_logs() as log:
+            task = asyncio.create_task(server.ask(question()))
+            while not reading.is_set():
+                await asyncio.sleep(0)
+            task.cancel()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not task.done()
+            read_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert [entry for entry in log if entry["log_level"] == "error"] == []
+
+    asyncio.run(main())
 
 
 # Paths

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 
+import anyio
 import pytest
 
 from transports.loops import Loop, Sockets
@@ -55,6 +57,39 @@ def test_nap(run: Run) -> None:
         with pytest.raises(asyncio.CancelledError):
             await sleeper
         nap.wake()
+
+    run(check)
+
+
+def test_thread_is_waited_for_whoever_cancels(run: Run) -> None:
+    async def check(loop: Loop) -> None:
+        begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+        def work() -> None:
+            begun.set()
+            assert go_on.wait(PATIENCE)
+            ended.set()
+            raise ValueError("nobody asks for this any more")
+
+        async def wait() -> None:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await loop.run_in_thread(work)
+
+        task = asyncio.create_task(wait())
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+            assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended.is_set()
+        with pytest.raises(ValueError, match="nobody"):
+            await loop.run_in_thread(work)
 
     run(check)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import os
 import socket
@@ -144,6 +145,24 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+async def _run_in_thread(function: Callable[..., T], *args: Any) -> T:
+    """See `loops.Loop`. `Task.cancel` is asyncio's own, and goes through anyio's shields: whoever
+    it cancels here learns of it when the thread has ended."""
+    work = contextvars.copy_context().run
+    future = asyncio.get_running_loop().run_in_executor(None, work, function, *args)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+    if cancelled is None:
+        return future.result()
+    future.exception()  # nobody will ask for it
+    raise cancelled
+
+
 async def _run_look_up(function: Callable[..., T], *args: Any) -> T:
     try:
         limiter = _LOOK_UPS.get()
@@ -167,7 +186,7 @@ def build_loop(loop: asyncio.AbstractEventLoop) -> Loop:
         make_bell=asyncio.Event,
         make_lock=asyncio.Lock,
         make_nap=lambda: AsyncioNap(loop),
-        run_in_thread=anyio.to_thread.run_sync,
+        run_in_thread=_run_in_thread,
         run_look_up=_run_look_up,
         make_backend=AnyIOBackend,
         sockets=_Sockets(loop) if HAS_EPOLL else None,
