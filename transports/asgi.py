@@ -25,7 +25,7 @@ from .driving.background import Background, BuildDesk, OpenScheduler
 from .logs import get_logger
 from .loops import Cancellable, Nursery
 from .server.errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
-from .server.http_request import RequestHeaders
+from .server.http_request import RequestHeaders, check_length
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -138,8 +138,8 @@ class _Request(Gathering):
 
     async def receive_body(self, limit: int) -> bytes:
         length = self.headers.get("content-length")
-        if length is not None and length.isdecimal() and int(length) > limit:
-            raise BodyTooLargeError
+        if length is not None:
+            check_length(length, limit)
         body = bytearray()
         more = True
         while more:

@@ -25,7 +25,7 @@ from .driving.answer_threads import ThreadedApp, ThreadedRequest
 from .pictures.desk import PictureDesk
 from .pool.scheduler import Scheduler
 from .server.errors import BadBodyError, BodyTooLargeError, ClientLeftError
-from .server.http_request import RequestHeaders
+from .server.http_request import RequestHeaders, check_length
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
@@ -131,19 +131,18 @@ def _receive_body(environ: Environ, limit: int) -> bytes:
 
     Raises:
         BodyTooLargeError: It is longer than `limit` bytes.
-        BadBodyError: It is shorter than its length says, or the server could not read it.
+        BadBodyError: It is shorter than its length says, that is none, or the server could not
+            read it.
     """
     length = environ.get("CONTENT_LENGTH") or None
     if length is None and not environ.get("wsgi.input_terminated"):
         return b""
-    left = None if length is None else int(length)
-    if left is not None and left > limit:
-        raise BodyTooLargeError
+    left = None if length is None else check_length(length, limit)
     body = bytearray()
     while left is None or left > 0:
         try:
             piece = environ["wsgi.input"].read(_PIECE if left is None else min(left, _PIECE))
-        except (OSError, ValueError) as exc:
+        except Exception as exc:  # each server has exceptions of its own for what clients do wrong
             raise BadBodyError("The body of the request is broken: it did not come whole.") from exc
         if not piece:
             break

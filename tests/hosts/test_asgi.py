@@ -129,13 +129,17 @@ def test_body_in_pieces(run: Run, grok: Grok) -> None:
         await server.ask(body[:5], b"", body[5:])
         assert server.status == 200
         assert "more_body" not in server.sent[-1]
-        for headers, pieces in (
-            ([(b"content-length", b"2001")], [b"x" * 10]),
-            ([], [b"x" * 1000] * 3),
+        for headers, pieces, status in (
+            ([(b"content-length", b"2001")], [b"x" * 10], 413),
+            ([(b"content-length", b"9" * 5000)], [b"x" * 10], 413),
+            ([(b"content-length", b"+5")], [b"x" * 10], 400),
+            ([], [b"x" * 1000] * 3, 413),
         ):
             server = Server(server.app)
-            await server.ask(*pieces, headers=[*headers, AUTHORIZATION])
-            assert server.status == 413
+            with capture_logs() as log:
+                await server.ask(*pieces, headers=[*headers, AUTHORIZATION])
+            assert server.status == status
+            assert [entry["event"] for entry in log] == ["request"]
 
     run(main)
 

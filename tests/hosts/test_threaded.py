@@ -15,6 +15,7 @@ from typing import Any
 import flask
 import pytest
 import trio
+import werkzeug.exceptions
 from structlog.testing import capture_logs
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
@@ -320,18 +321,36 @@ def test_bodies(grok: Grok) -> None:
             ({"CONTENT_LENGTH": ""}, "400"),
             ({"CONTENT_LENGTH": None, "wsgi.input_terminated": True}, "200"),
             ({"CONTENT_LENGTH": str(len(body) + 1)}, "400"),
-            ({"CONTENT_LENGTH": str(len(body)), "wsgi.input": _Broken()}, "400"),
+            *(({"CONTENT_LENGTH": length}, "400") for length in ("abc", "-5", "+5", "1_0", "1e3")),
+            ({"CONTENT_LENGTH": f"0{len(body)}"}, "200"),
+            ({"CONTENT_LENGTH": "9" * 5000}, "413"),
+            *(({"wsgi.input": _Broken(fault)}, "400") for fault in FAULTS),
         ):
-            server.ask(body, **environ)
+            with capture_logs() as log:
+                answer = server.ask(body, **environ)
             assert server.status.startswith(status), environ
+            assert "error" in json.loads(answer) or status == "200"
+            assert [entry["event"] for entry in log] == ["request"]
         long = b"x" * 3000
         server.ask(long, **{"CONTENT_LENGTH": None, "wsgi.input_terminated": True})
         assert server.status.startswith("413")
 
 
+class _ChunkSizeError(Exception):
+    """gunicorn's are no errors of the system, either."""
+
+
+FAULTS = (OSError, EOFError, _ChunkSizeError, werkzeug.exceptions.ClientDisconnected)
+"""With which servers tell that a body does not come."""
+
+
 class _Broken(io.BytesIO):
+    def __init__(self, fault: type[Exception]) -> None:
+        super().__init__()
+        self._fault = fault
+
     def read(self, _: int | None = -1) -> bytes:
-        raise OSError("it broke")
+        raise self._fault("it broke")
 
 
 def test_paths(app: WSGIApp) -> None:

@@ -8,10 +8,29 @@ from typing import Protocol
 import attrs
 
 from ..loops import Cancellable
-from .errors import BodyTooLargeError
+from .errors import BadBodyError, BodyTooLargeError
 from .heads import split_target
 
 Headers = Iterable[tuple[str, str]]
+
+_LONGEST_NUMBER = 18
+"""Digits; what has more is longer than anybody allows, and may be more than Python reads."""
+
+
+def check_length(text: str, limit: int) -> int:
+    """The length of a body by its header, which a foreign server may pass on unread.
+
+    Raises:
+        BadBodyError: It is no length.
+        BodyTooLargeError: It is more than `limit` bytes.
+    """
+    digits = text.strip(" \t")
+    if not (digits.isascii() and digits.isdecimal()):  # `int` would take `+5` and `1_0`
+        raise BadBodyError("The body of the request is broken: its length is no number.")
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > _LONGEST_NUMBER or int(digits) > limit:
+        raise BodyTooLargeError
+    return int(digits)
 
 
 @attrs.frozen
