@@ -365,6 +365,23 @@ def test_paths(app: WSGIApp) -> None:
     assert "/v1/%C3%BC" in json.loads(body)["error"]["message"]
 
 
+def test_preflight_that_asks_for_what_is_no_header(app: WSGIApp) -> None:
+    """Servers that unfold lines, or do not look at them, pass these on."""
+    server = Server(app)
+    usual = "authorization, content-type"
+    for wanted, allowed in (
+        ("authorization,x-stainless-os", "authorization,x-stainless-os"),
+        ("x\r\n set-cookie: a=b", usual),
+        ("x\n\ty", usual),
+        ("x\n", usual),
+        ("x\0", usual),
+        ("x\x85", usual),
+        ("", usual),
+    ):
+        server.ask(REQUEST_METHOD="OPTIONS", HTTP_ACCESS_CONTROL_REQUEST_HEADERS=wanted)
+        assert server.headers["access-control-allow-headers"] == allowed
+
+
 def test_head_has_no_body(app: WSGIApp) -> None:
     server = Server(app)
     assert server.ask(REQUEST_METHOD="HEAD", PATH_INFO="/v1/models") == b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sized
@@ -39,6 +40,8 @@ from .front import (
 )
 
 _PREFLIGHT_AGE = "86400"
+_FIELD_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]+")
+"""A list of names of header fields. Foreign servers pass on what is none: folded lines, NUL."""
 
 MODELS_CREATED = 1735689600
 """`created` of every model: the start of 2025. Grok does not say; clients want a number."""
@@ -278,11 +281,12 @@ def _respond(body: dict[str, object], status: int = 200) -> Respond:
 def _welcome(head: Head, route: Route | None) -> Respond:
     """Answer what a browser asks before it asks: no key, and everything is welcome."""
     methods = ", ".join((*_list_methods(route), "OPTIONS") if route else ("OPTIONS",))
-    wanted = head.headers.get("access-control-request-headers")
+    wanted = head.headers.get("access-control-request-headers") or ""
+    allowed = wanted if _FIELD_NAMES.fullmatch(wanted) else "authorization, content-type"
     headers: Headers = (
         ("allow", methods),
         ("access-control-allow-methods", methods),
-        ("access-control-allow-headers", wanted or "authorization, content-type"),
+        ("access-control-allow-headers", allowed),
         ("access-control-max-age", _PREFLIGHT_AGE),
         ("vary", "access-control-request-headers"),
     )
