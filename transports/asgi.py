@@ -199,9 +199,10 @@ class _Request(Gathering):
         self._watched = None
 
     async def _wait_for_end(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if self._watched is not None:
+        message = await self._receive()
+        # Middleware that hands out a body of its own may do so for ever, and without waiting: it
+        # does not tell of the end. Who asks again would have the event loop for himself.
+        if message["type"] == "http.disconnect" and self._watched is not None:
             self._watched.cancel()
 
     async def give_up(self) -> None:

@@ -189,6 +189,24 @@ def test_server_that_tells_of_it_by_an_error(run: Run, grok: Grok, error: type[O
 
 
 @both_loops
+def test_middleware_that_hands_out_the_body_for_ever(run: Run, grok: Grok) -> None:
+    async def main() -> None:
+        server = Server(make_app(grok))
+        asked = 0
+
+        async def receive() -> dict[str, Any]:
+            nonlocal asked
+            asked += 1
+            assert asked < 10
+            return {"type": "http.request", "body": question(stream=True)}
+
+        await server.app(REQUEST, receive, server.send)
+        assert server.body.endswith(b"data: [DONE]\n\n")
+
+    run(main)
+
+
+@both_loops
 def test_client_that_takes_nothing(run: Run, grok: Grok) -> None:
     config = grok.configure()
     service = attrs.evolve(build_service(config), write_timeout=0.1)
