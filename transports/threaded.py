@@ -33,6 +33,8 @@ StartResponse: TypeAlias = Callable[..., Any]
 _SOCKETS = ("gunicorn.socket", "werkzeug.socket")
 """Where servers lend us the connection."""
 _PIECE = 64 * 1024
+_END: int = getattr(select, "POLLRDHUP", 0)
+"""The far end has ended, whatever it has sent before; Linux tells."""
 
 
 def build_app(config: Config | None = None) -> WSGIApp:
@@ -167,8 +169,11 @@ def _has_ended(connection: socket.socket) -> bool:
     """Whether the far end of a connection has ended it. What it has sent since is left alone."""
     try:
         poll = select.poll()
-        poll.register(connection, select.POLLIN)
-        return bool(poll.poll(0)) and not connection.recv(1, socket.MSG_PEEK)
+        poll.register(connection, _END or select.POLLIN)
+        if not poll.poll(0):
+            return False
+        # Where only a read tells of the end, one that stands behind unread bytes is not seen.
+        return bool(_END) or not connection.recv(1, socket.MSG_PEEK)
     except (BlockingIOError, ValueError):
         return False
     except OSError:

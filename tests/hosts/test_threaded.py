@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import select
 import socket
 import threading
 import time
@@ -433,9 +434,22 @@ def test_client_that_has_left_before_the_head(app: WSGIApp, grok: Grok) -> None:
         assert list(found) == []
     grok.wait_for(lambda: grok.simulator.site.in_flight == 0, 0.5)
     near, far = socket.socketpair()
-    with near, far:  # one that has sent something since, and one whose socket is gone
+    with near, far:  # one that has sent something since
         far.send(b"GET / HTTP/1.1")
         assert server.ask(question(), **{"gunicorn.socket": near})
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="the system does not tell")
+def test_client_that_has_sent_more_before_it_left(app: WSGIApp, grok: Grok) -> None:
+    grok.call(lambda: grok.simulator.site.faults.order(FaultKind.STALL_BEFORE_HEAD))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        far = socket.create_connection(listener.getsockname())
+        near, _ = listener.accept()
+    with near, far:
+        far.send(b"GET / HTTP/1.1")
+        soon(far.close)
+        assert list(Server(app).open(question(), **{"werkzeug.socket": near})) == []
+    grok.wait_for(lambda: grok.simulator.site.in_flight == 0, 0.5)
 
 
 def test_mounted_in_flask(app: WSGIApp) -> None:
