@@ -51,18 +51,24 @@ class Redaction:
         position = 0
         for found in kept.finditer(text):
             pieces.append(self._filler.fill(text[position : found.start()]))
-            pieces.append(self._tag(found.group()) if found["tag"] else found.group())
+            if found["tag"]:
+                pieces += (found["tag"], self._inside_of_tag(found["inside"]))
+            else:
+                pieces.append(found.group())
             position = found.end()
         return "".join([*pieces, self._filler.fill(text[position:])])
 
-    def _tag(self, tag: str) -> str:
-        def rewrite(found: re.Match[str]) -> str:
-            before, quote, value, end = found.groups()
-            if before.strip(" =\t\r\n") not in words.KEPT_ATTRIBUTES:
-                value = self._names.rename(value)
-            return f"{before}{quote}{value}{end}"
-
-        return words.ATTRIBUTE.sub(rewrite, tag)
+    def _inside_of_tag(self, inside: str) -> str:
+        """The cards that are meant get other names; else only known words are left."""
+        pieces: list[str] = []
+        position = 0
+        for found in words.CARD_ID.finditer(inside):
+            pieces += (
+                self.text(inside[position : found.start()], words.IN_TAGS),
+                found["before"] + found["quote"] + self._names.rename(found["id"]) + found["end"],
+            )
+            position = found.end()
+        return "".join([*pieces, self.text(inside[position:], words.IN_TAGS)])
 
     def reason(self, text: str) -> str:
         """A sentence of this program's, without the addresses and the quotes that may be in it."""

@@ -23,8 +23,8 @@ def _begin(word: str) -> str:
 _ANY_ELEMENT = "|".join(_begin(element) for element in _ELEMENTS)
 
 IN_TEXT = re.compile(
-    # Tags of Grok's elements, with what is in them.
-    r"(?P<tag><(?:grok:render|xai:tool_usage_card)\b[^>]*)"
+    # Tags of Grok's elements; what is in them is looked at by itself.
+    r"(?P<tag><(?:grok:render|xai:tool_usage_card)\b)(?P<inside>[^>]*)"
     # Other elements, or as much of one as there is: what may be one is held back.
     rf"|</?(?:{_ANY_ELEMENT})"
     # Speakers, which begin turns where they stand at the beginning of a line.
@@ -43,9 +43,19 @@ IN_PAGES = re.compile(
     r"|/cdn-cgi/challenge-platform/",
     re.IGNORECASE,
 )
-ATTRIBUTE = re.compile(r"""(\s[\w-]+=)(["'])(.*?)(\2|$)""", re.DOTALL)
-"""Of an element: what is before the value, the quote, the value, the quote."""
-KEPT_ATTRIBUTES = frozenset({"type", "card_type"})
+IN_TAGS = re.compile(
+    r"(?P<tag>(?!))"
+    # Names of attributes.
+    r"|(?<=\s)(?:card_id|card_type|type)(?==)"
+    # Their values. That a card cites is told by this one word, wherever it stands in the tag.
+    r"|(?<![^\W_])(?:render_inline_citation|render_generated_image|render_searched_image"
+    r"|generated_image_card|image_card|citation_card)(?![^\W_])|citation"
+)
+"""What stays of the inside of a tag. Anybody can write a tag, and anything in it."""
+CARD_ID = re.compile(
+    r"""(?P<before>\scard_id=)(?P<quote>["'])(?P<id>.*?)(?P<end>(?P=quote)|$)""", re.S
+)
+"""In a tag: which card it shows."""
 
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.:/+-]{0,63}|[0-9]{1,5}")
 """What a value of a protocol looks like, and no sentence does."""

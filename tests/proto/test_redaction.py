@@ -174,6 +174,36 @@ def test_markup_that_goes_on_in_the_next_token_is_known() -> None:
     assert tokens[2:] == [">x</grok:", "render>"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "what is <grok:render my canary password",
+        "<grok:render canary>x",
+        "<xai:tool_usage_card canary='canary' canary=canary/>",
+        "<grok:render type='canary' card_type=\"canary card\">",
+        "<grok:render card_id='canary' type='citation' canary>",
+        "<grok:render card_id='canary",
+        "<grok:render card_id='canary'canary card_id=canary",
+        "<grok:renderer canary><xai:tool_usage_canary>",
+    ],
+)
+def test_what_anybody_writes_into_a_tag_is_text(text: str) -> None:
+    redaction = Redaction(b"{}", [])
+    halves = [text[: len(text) // 2], text[len(text) // 2 :]]
+    lines = [json.dumps({"result": {"response": {"token": half}}}) for half in halves]
+    answer = redaction.answer("\n".join(lines).encode()).decode()
+    shown = "".join(json.loads(line)["result"]["response"]["token"] for line in answer.split("\n"))
+    for one in (shown, redaction.text(text)):
+        assert len(one) == len(text)
+        assert "anar" not in one
+        assert [c for c in one if not c.isalnum()] == [c for c in text if not c.isalnum()]
+
+
+def test_known_words_of_a_tag_stay() -> None:
+    tag = '<grok:render card_id="c" card_type="citation_card" type="render_inline_citation">'
+    assert Redaction(b"{}", []).text(tag) == tag.replace('"c"', '"x"')
+
+
 def test_card_and_its_mark_have_the_same_name() -> None:
     card = json.dumps({"id": "card-8", "cardType": "citation_card", "url": "https://a.example/b"})
     lines = [
