@@ -119,7 +119,7 @@ class Redaction:
             return self.name(text)
         if key.endswith(("Id", "id", "Ids", "username")):
             return self.name(text)
-        if text.startswith("{"):
+        if key in words.GROK_JSON:
             return rewrite_strings(text, self._decide_all, self._fill_page)
         if "error" in slot.path or slot.path == ("message",):
             return text if text == "RateLimitError" else self.text(text, words.IN_ERRORS)

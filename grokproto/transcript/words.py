@@ -67,6 +67,8 @@ GROK_VALUES = frozenset(
     "fileMimeType".split()
 )
 """Keys of Grok's whose values are words of the protocol."""
+GROK_JSON = frozenset({"jsonData", "cardAttachmentsJson"})
+"""Keys of Grok's whose values are JSON in a text. An answer may be that too, and is an answer."""
 GROK_ADDRESSES = frozenset({"url", "imageUrl", "fileUri", "generatedImageUrls"})
 
 CLIENT_VALUES = frozenset(

@@ -217,6 +217,13 @@ def test_card_and_its_mark_have_the_same_name() -> None:
     assert f'card_id="{renamed["id"]}"' in shown[1]["result"]["response"]["token"]
 
 
+def test_answer_that_is_json_is_no_protocol() -> None:
+    said = '{"canary_name": "x", "type": "canary", "error": {"canary": 1, "code": "canary"}}'
+    for response in ({"token": said}, {"modelResponse": {"message": said, "steps": [said]}}):
+        shown = Redaction(b"{}", []).answer(json.dumps({"result": response}).encode())
+        assert b"anar" not in shown
+
+
 def test_keys_that_may_say_something_are_renamed() -> None:
     key = "0a1b2c3d-4e5f-6789"
     data = json.dumps({"result": {key: {"username": "ulrike", "novelty": "Ulrike"}}}).encode()
