@@ -113,7 +113,7 @@ class Redaction:
         if slot.is_key:
             return text if words.KEY.fullmatch(text) else self.name(text)
         key = slot.path[-1] if slot.path else ""
-        if key in words.GROK_VALUES and words.WORD.fullmatch(text):
+        if key in words.GROK_VALUES and self._is_known(text):
             return text
         if key in words.GROK_ADDRESSES or text.startswith(("http://", "https://")):
             return self.name(text)
@@ -124,6 +124,11 @@ class Redaction:
         if "error" in slot.path or slot.path == ("message",):
             return text if text == "RateLimitError" else self.text(text, words.IN_ERRORS)
         return self.text(text)
+
+    def _is_known(self, value: str) -> bool:
+        """Whether a value is a word of Grok's protocol; any other may be an echo."""
+        known = value in words.KNOWN_GROK_VALUES or value in self._models
+        return known or words.CODE.fullmatch(value) is not None
 
     # What comes from the client
 

@@ -57,8 +57,6 @@ CARD_ID = re.compile(
 )
 """In a tag: which card it shows."""
 
-WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.:/+-]{0,63}|[0-9]{1,5}")
-"""What a value of a protocol looks like, and no sentence does."""
 KEY = re.compile(r"(?!(?:\D*\d){4})[A-Za-z_][A-Za-z0-9_-]{0,47}")
 """What a key looks like, and no id does."""
 
@@ -66,7 +64,16 @@ GROK_VALUES = frozenset(
     "messageTag severity cardType card_type type code sender modelId modeId model effort "
     "fileMimeType".split()
 )
-"""Keys of Grok's whose values are words of the protocol."""
+"""Keys of Grok's whose values are words of the protocol, as far as these are known."""
+KNOWN_GROK_VALUES = frozenset(
+    "final assistant header summary raw_function_result tool_usage_card "
+    "STREAM_ERROR_SEVERITY_FATAL STREAM_ERROR_SEVERITY_NORMAL "
+    "citation_card generated_image_card image_card ASSISTANT human "
+    "grok-latest auto fast expert heavy LOW MEDIUM HIGH "
+    "image/png image/jpeg image/webp image/gif text/plain application/json".split()
+)
+CODE = re.compile(r"[0-9]{1,3}")
+"""A number of an error that came as a text."""
 GROK_JSON = frozenset({"jsonData", "cardAttachmentsJson"})
 """Keys of Grok's whose values are JSON in a text. An answer may be that too, and is an answer."""
 GROK_ADDRESSES = frozenset({"url", "imageUrl", "fileUri", "generatedImageUrls"})

@@ -256,6 +256,17 @@ def test_error_is_read_as_before() -> None:
     assert Redaction(b"{}", []).answer(named) == named
 
 
+@pytest.mark.parametrize("key", ["code", "type", "messageTag", "modelId", "fileMimeType"])
+def test_only_known_words_of_grok_s_stay(key: str) -> None:
+    redaction = Redaction(b"{}", ["grok-3"])
+    for known in ("final", "grok-3", "image/png", "16"):
+        frame = json.dumps({"error": {key: known}}).encode()
+        assert redaction.answer(frame) == frame
+    for unknown in ("canary", "canary-1a2b", "4917012345"):
+        shown = redaction.answer(json.dumps({"error": {key: unknown}}).encode())
+        assert not {unknown, "canary"} & set(json.loads(shown)["error"][key].split("-"))
+
+
 def test_page_is_read_as_before() -> None:
     shown = Redaction(b"{}", []).answer(read_body("challenge.html"))
     assert b"<title>Just a moment" in shown
