@@ -17,6 +17,7 @@ from . import words
 from .filler import Filler
 from .json_text import Slot, rewrite_strings
 from .names import Names
+from .reasons import redact_reason
 
 _KEPT_BYTES = 16
 """First bytes of a picture, which say what it is."""
@@ -25,9 +26,6 @@ _LETTERS = "eHh4"
 """`xxx` in base64, so that what was text stays text."""
 _TAILS = {2: "eA", 3: "eHg"}
 """How it ends, by the letters that are over."""
-_QUOTED = re.compile(
-    r"“[^”]*”|\b\d+\.\d+\.\d+\.\d+\b|\[?[0-9a-fA-F]*:[0-9a-fA-F:]{2,}\]?|\b[\w-]+(?:\.[\w-]+)+(?::\d+)?"
-)
 
 
 class Redaction:
@@ -72,7 +70,7 @@ class Redaction:
 
     def reason(self, text: str) -> str:
         """A sentence of this program's, without the addresses and the quotes that may be in it."""
-        return _QUOTED.sub(lambda found: self._filler.fill(found.group()), text)
+        return redact_reason(text, self._filler.fill, self._models)
 
     def name(self, name: str) -> str:
         """Another name."""

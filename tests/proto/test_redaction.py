@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
+import re
 from typing import Any
 
 import pytest
 
+from grokproto.grok.refusals import read_refusal
 from grokproto.media import sniff_media_type
 from grokproto.transcript.filler import MAX_APART, Filler
 from grokproto.transcript.json_text import find_strings, rewrite_strings
@@ -283,6 +287,47 @@ def test_reasons_lose_addresses_and_quotes() -> None:
     reason = "no way to grok.example:443 (10.0.0.7, fe80::1): “I am Ulrike”"
     shown = Redaction(b"{}", []).reason(reason)
     assert shown == "no way to xxxx.xxxxxxx:000 (00.0.0.0, xx00::0): “X xx Xxxxxx”"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "illegal status line: bytearray(b'HTTP/1.1 CANARY it\\'s CANARY')",
+        'illegal header line: bytearray(b"canary\'s canary")',
+        "the content coding 'canary' is not known",
+        "Grok is down (“canary, it is",
+        "the proxy refused: 407 Canary canary-1a2b canary_3 4917012345 1234-5678 сanary",
+        "it says 'canary of the",
+        "[SSL: CANARY] canary (_canary.c:1000), 1a2b3c4d",
+    ],
+)
+def test_what_far_ends_say_in_a_reason_is_not_told(reason: str) -> None:
+    shown = Redaction(b"{}", []).reason(reason)
+    assert len(shown) == len(reason)
+    assert "anar" not in shown.lower()
+    assert not any(digits in shown for digits in ("1a2b", "4917", "1234", "5678"))
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *(os.strerror(code) for code in errno.errorcode if "." not in os.strerror(code)),
+        "None of the accounts can answer for grok-3 now: 1 is cooling down, 2 are busy; try later.",
+        "the operator of this server must set a fresh x-statsig-id in GROK_HEADERS.",
+        "no answer within 7.5 seconds",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired",
+    ],
+)
+def test_what_this_program_says_stays(reason: str) -> None:
+    assert Redaction(b"{}", ["grok-3"]).reason(reason) == reason
+
+
+@pytest.mark.parametrize("name", sorted(BODY_EXPECTATIONS))
+def test_every_refusal_can_be_read(name: str) -> None:
+    message = read_refusal(BODY_EXPECTATIONS[name]["status"], {}, read_body(name)).message
+    redaction = Redaction(b"{}", [])
+    shown = re.sub("“.*”", lambda quote: redaction.text(quote.group()), message)
+    assert redaction.reason(message) == shown
 
 
 # What comes from a client
