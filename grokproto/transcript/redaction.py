@@ -12,16 +12,23 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ..media import sniff_media_type
+from ..media import sniff_media_type, to_base64
 from . import words
 from .filler import Filler
 from .json_text import Slot, rewrite_strings
 from .names import Names
 from .reasons import redact_reason
 
-_KEPT_BYTES = 16
-"""First bytes of a picture, which say what it is."""
-_BASE64 = re.compile(r"(?P<prefix>data:[\w.+/;=-]*;base64,)?(?P<content>[A-Za-z0-9+/\s]+={0,2})")
+_MARKS = {
+    "image/png": (slice(0, 8),),
+    "image/jpeg": (slice(0, 3),),
+    "image/gif": (slice(0, 6),),
+    "image/webp": (slice(0, 4), slice(8, 12)),
+}
+"""Where the bytes of a picture are that say what it is. No others are kept: a text may begin so."""
+_HEAD = 24
+"""Characters of base64 that hold these."""
+_BASE64 = re.compile(r"(?P<prefix>(?i:data:[^,]*;base64,))?(?P<content>[A-Za-z0-9+/\s]+={0,2})")
 _LETTERS = "eHh4"
 """`xxx` in base64, so that what was text stays text."""
 _TAILS = {2: "eA", 3: "eHg"}
@@ -94,7 +101,7 @@ class Redaction:
 
     def picture(self, data: bytes) -> bytes:
         """A picture of which nothing can be seen."""
-        return data[:_KEPT_BYTES] + bytes(max(0, len(data) - _KEPT_BYTES))
+        return _blank_picture(data)
 
     def _decide_all(self, slots: Sequence[Slot]) -> list[str]:
         tokens = [slot for slot in slots if not slot.is_key and slot.path[-1:] == ("token",)]
@@ -161,19 +168,32 @@ class Redaction:
         found = _BASE64.fullmatch(text)
         if found is None:
             return self.name(text)
-        prefix = found["prefix"] or ""
+        prefix = self.text(found["prefix"] or "", words.IN_DATA_URIS)
         return prefix + _blank_base64(found["content"])
+
+
+def _blank_picture(data: bytes) -> bytes:
+    """As many bytes that hold nothing but, for a picture, what kind it is of."""
+    blank = bytearray(len(data))
+    for mark in _MARKS.get(sniff_media_type(data) or "", ()):
+        blank[mark] = data[mark]
+    return bytes(blank)
+
+
+def _blank_head(content: str) -> str:
+    """The first characters of a picture in base64; nothing where it is none."""
+    try:
+        data = msgspec.convert(content[:_HEAD], bytes)
+    except msgspec.ValidationError:
+        return ""
+    return "" if sniff_media_type(data) is None else to_base64(_blank_picture(data))
 
 
 def _blank_base64(content: str) -> str:
     """Base64 of as many characters that holds nothing but, for a picture, that it is one."""
-    head = content[:24]
-    try:
-        is_picture = sniff_media_type(msgspec.convert(head, bytes)) is not None
-    except msgspec.ValidationError:
-        is_picture = False
-    kept = 24 if is_picture else 0
-    blank = [*content[:kept]]
+    head = _blank_head(content)
+    kept = len(head)
+    blank = [*head]
     letters = [place for place in range(kept, len(content)) if content[place] not in " \t\r\n="]
     blank += content[kept:]
     for number, place in enumerate(letters):

@@ -29,10 +29,17 @@ IN_TEXT = re.compile(
     rf"|</?(?:{_ANY_ELEMENT})"
     # Speakers, which begin turns where they stand at the beginning of a line.
     r"|\b(?:USER|ASSISTANT|SYSTEM|HUMAN)(?=\s*[:\uff1a])"
-    # Pictures in base64.
-    r"|data:image/[\w+.-]*;base64,",
+    # Pictures in base64, of whatever kind.
+    r"|data:image/(?:(?:png|jpe?g|webp|gif|svg\+xml)(?=;base64,))?|;base64,",
     re.IGNORECASE,
 )
+IN_DATA_URIS = re.compile(
+    r"(?P<tag>(?!))|^data:|\b(?:image|text|audio|video|application)(?=/)"
+    r"|(?<=/)(?:png|jpe?g|webp|gif|svg\+xml|plain|markdown|html|csv|json|pdf)(?=;)"
+    r"|;charset=utf-8(?=;)|;base64,$",
+    re.IGNORECASE,
+)
+"""What stays of what is before the comma; a parameter may be the name of a file."""
 IN_ERRORS = re.compile(
     r"(?P<tag>(?!))|unauthenticated:|blocked-user|heavy load|overloaded|at capacity"
     r"|temporarily unavailable",

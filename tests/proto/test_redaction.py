@@ -279,8 +279,28 @@ def test_page_is_read_as_before() -> None:
 def test_picture_shows_nothing() -> None:
     shown = Redaction(b"{}", []).answer(PNG)
     assert sniff_media_type(shown) == "image/png"
-    assert set(shown[16:]) == {0}
+    assert set(shown[8:]) == {0}
     assert len(shown) == len(PNG)
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFFcanaWEBP", b"GIF87a", b"GIF89a"]
+)
+def test_text_that_begins_like_a_picture_shows_nothing(beginning: bytes) -> None:
+    said = beginning + b"canarycanary"
+    shown = Redaction(b"{}", []).answer(said)
+    assert len(shown) == len(said)
+    assert sniff_media_type(shown) == sniff_media_type(said)
+    assert b"ana" not in shown
+    encoded = base64.b64encode(said).decode()
+    decoded = base64.b64decode(redact({"file_data": encoded})["file_data"], validate=True)
+    assert len(decoded) == len(said)
+    assert sniff_media_type(decoded) == sniff_media_type(said)
+    assert b"ana" not in decoded
+
+
+def test_picture_that_is_none_shows_nothing() -> None:
+    assert Redaction(b"{}", []).picture(b"I am a canary.") == bytes(14)
 
 
 def test_reasons_lose_addresses_and_quotes() -> None:
@@ -387,6 +407,7 @@ def test_pictures_and_files_of_a_request() -> None:
     assert prefix == "data:image/png;base64"
     decoded = base64.b64decode(content, validate=True)
     assert sniff_media_type(decoded) == "image/png"
+    assert set(decoded[8:18]) == {0}
     assert set(decoded[18:]) == {ord("x")}
     assert base64.b64decode(shown["file_data"], validate=True) == b"x" * 34
     assert shown["url"].startswith("https://x.xxxxxxx/")
@@ -397,6 +418,28 @@ def test_base64_of_any_length_stays_base64(size: int) -> None:
     data = base64.b64encode(bytes(size)).decode()
     shown = redact({"file_data": data, "url": "data:text/plain;base64,"})["file_data"]
     assert base64.b64decode(shown, validate=True) == b"x" * size
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("data:text/plain;name=canary.txt;", "data:text/plain;xxxx=xxxxxx.xxx;"),
+        ('DATA:canary/canary;name="a canary";', 'DATA:xxxxxx/xxxxxx;xxxx="x xxxxxx";'),
+        ("data:application/pdf;charset=utf-8;", "data:application/pdf;charset=utf-8;"),
+        ("data:;", "data:;"),
+    ],
+)
+def test_parameters_of_a_data_uri_are_not_told(before: str, expected: str) -> None:
+    assert redact({"file_data": f"{before}base64,aGVsbG8="})["file_data"] == (
+        f"{expected}base64,eHh4eHg="
+    )
+
+
+def test_pictures_in_a_text_stay_pictures() -> None:
+    redaction = Redaction(b"{}", [])
+    png = "![a](data:image/png;base64,iVBO)"
+    assert redaction.text(png) == "![x](data:image/png;base64,xXXX)"
+    assert redaction.text("](data:image/canary;base64,iVBO)") == "](data:image/xxxxxx;base64,xXXX)"
 
 
 def test_base64_that_is_none_keeps_its_length() -> None:
