@@ -9,12 +9,12 @@ was written cannot be told from it; how long the words were can.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from unicodedata import category
+from unicodedata import category, normalize
 
 LOWER, UPPER, DIGIT = "x", "X", "0"
 
-_SYMBOLS = (0x2000, 0x2BFF)
-"""Punctuation and symbols, which stay as they are."""
+_BRAILLE = (0x2800, 0x28FF)
+"""Symbols to Unicode, letters to their readers."""
 
 _SPANS: tuple[tuple[int, int, str], ...] = (
     # Up to and including, and what stands for the letters there. Two bytes in UTF-8:
@@ -32,6 +32,7 @@ _SPANS: tuple[tuple[int, int, str], ...] = (
     (0x1800, 0x1DFF, "ᠠ"),
     (0x1E00, 0x1EFF, "ḁ"),
     (0x1F00, 0x1FFF, "ἀ"),
+    (0x2000, 0x2BFF, "ℓ"),
     (0x2C00, 0x2E7F, "ⰰ"),
     (0x2E80, 0x2FFF, "中"),
     (0x3000, 0x30FF, "の"),
@@ -48,7 +49,10 @@ _SPANS: tuple[tuple[int, int, str], ...] = (
     # Four bytes:
     (0x10000, 0x10FFFF, "𐀀"),
 )
-_UPPER = {"é": "É", "ж": "Ж", "ḁ": "Ḁ"}
+_UPPER = {"é": "É", "ж": "Ж", "ḁ": "Ḁ", "ℓ": "ℒ"}
+
+_INVISIBLE = "\u2060"
+"""For what joins and directs, of which a message can be made too."""
 
 MAX_APART = 8
 """Characters that are kept apart at the most; with more of them a text could be guessed."""
@@ -108,14 +112,20 @@ def _find(character: str) -> str:
         return character
     for first, last, filler in _SPANS:
         if first <= code <= last:
+            if filler == "ℓ" and category(character) in ("Cf", "Cn"):
+                return _INVISIBLE  # where all else is to be seen
             return _UPPER.get(filler, filler) if character.isupper() else filler
     return character
 
 
 def _is_text(character: str) -> bool:
-    """Whether a character beyond ASCII is part of a word, or tells what a text is about."""
-    code = ord(character)
-    if _SYMBOLS[0] <= code <= _SYMBOLS[1]:
-        return False
+    """Whether a character beyond ASCII is part of a word, or tells what a text is about.
+
+    Letters and digits are also those in circles, in brackets and raised, in whatever block.
+    """
     kind = category(character)
-    return kind[0] in "LMN" or kind in ("Cf", "Cn", "Co") or code >= 0x10000
+    if kind[0] in "LMN" or kind in ("Cf", "Cn", "Co") or ord(character) >= 0x10000:
+        return True
+    if _BRAILLE[0] <= ord(character) <= _BRAILLE[1]:
+        return True
+    return any(map(str.isalnum, normalize("NFKC", character)))

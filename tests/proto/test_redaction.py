@@ -52,6 +52,20 @@ def test_filler_says_nothing() -> None:
     assert shown == "Xxxx Xxxxxx xx 0, Xxxxéx 00! Жжжжжж, 中中 𐀀"
 
 
+def test_no_letter_stays_that_is_dressed_up_as_a_symbol() -> None:
+    for text in ("ℎ₤ℯ", "①②③", "ⓢⓔⓒ", "⒜⒝⒞", "⠎⠑⠉", "ˢᵉᶜ", "㋐㋑㋒", "²ⁿ₃", "Ⅷⅷ"):
+        shown = Filler().fill(text)
+        assert set(shown) & set(text) <= {"₤"}
+        assert len(shown.encode()) == len(text.encode())
+    assert Filler().fill("ⓈⒺⒸ ⅷⅧ") == "ℒℒℒ ℓℒ"
+    assert Filler().fill("a\u200b\u200c\u200b") == "x\u2060\u2060\u2060"
+
+
+def test_signs_stay() -> None:
+    signs = "«» – … ‰ € → ≤ ∑ ☀ ★ ─ 、。「」"
+    assert Filler().fill(signs) == signs
+
+
 def test_letters_are_kept_apart_where_that_matters() -> None:
     filler = Filler("END 7.")
     assert filler.fill("END") == "ABC"
