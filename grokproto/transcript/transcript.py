@@ -28,6 +28,7 @@ from .form import JSON, decode, decode_event, encode, outline, to_bytes, to_text
 from .player import Player
 from .recording import Handled, Notes, Opening, Recording, Taken
 from .redacting import redact_events, redact_notes, redact_opening
+from .written import WrittenAbandoned, WrittenHandled, WrittenHead, WrittenTaken, check
 
 FORMAT = 1
 
@@ -153,10 +154,11 @@ def _encode_entry(entry: Entry) -> JSON:
 
 
 def decode_transcript(data: bytes) -> Transcript:
-    """Read a file.
+    """Read a file, and see whether every line of it can be one of a transcript.
 
     Raises:
-        ConfigurationError: It is no transcript, or one of another version.
+        ConfigurationError: It is no transcript, or one of another version, or it is damaged. The
+            sentence says which line is wrong, and how.
     """
     transcript: Transcript | None = None
     entries: list[Entry] = []
@@ -166,15 +168,28 @@ def decode_transcript(data: bytes) -> Transcript:
                 transcript = _decode_head(json.loads(line))
             else:
                 entries.append(_decode_entry(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError, ConfigurationError) as exc:
-            raise ConfigurationError(f"line {number} is no transcript's: {exc}") from exc
+        except RecursionError as exc:
+            raise _refuse(number, "it is nested too deeply") from exc
+        except (ValueError, TypeError, ConfigurationError) as exc:
+            raise _refuse(number, str(exc)) from exc
     assert transcript is not None
     return attrs.evolve(transcript, entries=entries)
 
 
-def _decode_head(head: JSON) -> Transcript:
+def _refuse(number: int, why: str) -> ConfigurationError:
+    """The sentence, on one line, with nothing in it that cannot be printed."""
+    shown = " ".join(why.encode("utf-8", "backslashreplace").decode().split())
+    return ConfigurationError(f"line {number} is no transcript's: {shown}")
+
+
+def _decode_head(head: Any) -> Transcript:
+    if not isinstance(head, dict):
+        raise ValueError("it is no object")
     if head.get("transcript") != FORMAT:
         raise ValueError(f"it has format {head.get('transcript')!r}, and {FORMAT} is known here")
+    check(head, WrittenHead)
+    if head["dialect"] not in DIALECTS:
+        raise ValueError(f"there is no dialect {head['dialect']!r}")
     models = [decode(_fields(model), Model) for model in head["models"]]
     opening = Opening(
         to_bytes(head["body"]),
@@ -192,12 +207,19 @@ def _fields(written: JSON) -> JSON:
     return {name: value for name, value in written.items() if name != "is"}
 
 
-def _decode_entry(written: JSON) -> Entry:
+def _decode_entry(written: Any) -> Entry:
+    if not isinstance(written, dict):
+        raise ValueError("it is no object")
     branch, now = written.get("branch"), written.get("now")
     if "event" in written:
+        check(written, WrittenHandled)
         event = decode_event(written["event"])
         return Entry(branch, event, now, [written["command"]], written.get("notes"))
-    return Entry(branch, None, now, written["taken" if now is None else "abandoned"])
+    if "taken" in written:
+        check(written, WrittenTaken)
+        return Entry(branch, None, None, written["taken"])
+    check(written, WrittenAbandoned)
+    return Entry(branch, None, now, written["abandoned"])
 
 
 @attrs.frozen
@@ -222,6 +244,8 @@ def replay(transcript: Transcript) -> Iterator[Difference | None]:
             found: Sequence[Any] | str = [encode(command) for command in entry.play(player)]
         except LocalProtocolError as exc:
             found = str(exc)
+        except Exception as exc:  # a mistake of ours, or events that no host would tell
+            found = f"{type(exc).__name__}: {exc}"
         if found != list(entry.commands):
             yield Difference(number, entry.commands, found)
             return

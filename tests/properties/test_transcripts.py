@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grokproto import commands as c
 from grokproto import events as e
+from grokproto.errors import ConfigurationError
 from grokproto.settings import ImageMode, Settings
-from grokproto.transcript import build_transcript, decode_transcript, encode_transcript, replay
+from grokproto.transcript import (
+    build_transcript,
+    decode_transcript,
+    encode_transcript,
+    replay,
+    tell,
+)
 from grokproto.transcript.redaction import Redaction
+from tests.fixtures.load import read_stream
 from tests.playbook import OK, FakeHost, Response, chat_body
-from tests.recorded import record
+from tests.recorded import note_accounts, record
 from tests.strategies import cuts, damaged_streams, json_values
 
 BODIES = [
@@ -35,8 +46,8 @@ def test_any_answer(data: st.DataObject, stream: bytes, body: bytes) -> None:
         assert "conversations" in request.url or "rate-limits" in request.url
         return Response(status, OK, pieces, end)
 
-    settings = Settings(image_mode=ImageMode.UPSTREAM)
-    transcript = build_transcript(record(FakeHost(respond), body, settings=settings))
+    upstream = Settings(image_mode=ImageMode.UPSTREAM)
+    transcript = build_transcript(record(FakeHost(respond), body, settings=upstream))
     read = decode_transcript(encode_transcript(transcript))
     assert list(replay(read)) == [None] * len(transcript.entries[: transcript.differs])
 
@@ -66,6 +77,76 @@ def test_no_word_is_left(text: str, body: bool) -> None:
         line = json.dumps({"result": {"response": {"token": text}}}).encode()
         shown = redaction.answer(line)
         assert json.loads(shown)["result"]["response"]["token"] != text or _is_filler(text)
+
+
+# Transcripts that are damaged
+
+
+def _write_recorded(**fields: Any) -> list[Any]:
+    """The lines of a good one, in which most things happen that can."""
+    answers = [b'{"error":{"code":8,"message":"No more."}}', read_stream("search.ndjson")]
+
+    def respond(request: c.UpstreamRequest) -> Response:
+        if "rate-limits" in request.url:
+            return Response(pieces=[b'{"remainingQueries":46,"totalQueries":50}'])
+        return Response(pieces=[answers.pop(0) if answers else read_stream("plain.ndjson")])
+
+    host = FakeHost(respond, wants_quota=True)
+    recording = record(host, chat_body(**fields), describe=note_accounts)
+    written = encode_transcript(build_transcript(recording))
+    return [json.loads(line) for line in written.splitlines()]
+
+
+RECORDED = [_write_recorded(stream=True), _write_recorded(n=2), _write_recorded(stop=["the"])]
+RECORDED[2][0]["differs"] = 5
+ODD: list[Any] = [
+    *(None, True, -1, 7, 10**30, 10**400, 1.5, float("nan"), float("inf")),
+    *("x", "", "\ud800", "\n", [], [1], {}, {"is": "x"}, {"is": []}),
+]
+
+
+def _list_places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every object and list in a value, with each of its keys."""
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from _list_places(value[key])
+
+
+def _read_all(data: bytes) -> None:
+    """Read a transcript, tell it and do it again; or say in one line which line is wrong."""
+    why = ""
+    try:
+        transcript = decode_transcript(data)
+    except ConfigurationError as exc:
+        why = str(exc)
+    if why:
+        assert re.fullmatch("line [0-9]+ is no transcript's: [^\n]+", why)
+        assert why.encode()
+        return
+    assert all(told.sentence for told in tell(transcript))
+    assert len(list(replay(transcript))) <= len(transcript.entries)
+
+
+@settings(max_examples=500)
+@given(data=st.data(), lines=st.sampled_from(RECORDED))
+def test_any_damage_is_told(data: st.DataObject, lines: list[Any]) -> None:
+    changed = copy.deepcopy(lines)
+    for _ in range(data.draw(st.integers(1, 2))):
+        inside, key = data.draw(st.sampled_from([*_list_places(changed)][:2000]))
+        if data.draw(st.booleans()):
+            inside[key] = data.draw(st.sampled_from(ODD))
+        else:
+            del inside[key]
+    _read_all("\n".join(map(json.dumps, changed)).encode())
+
+
+@given(data=st.data(), lines=st.sampled_from(RECORDED))
+def test_any_damage_to_the_bytes_is_told(data: st.DataObject, lines: list[Any]) -> None:
+    written = bytearray("\n".join(map(json.dumps, lines)).encode())
+    start = data.draw(st.integers(0, len(written)))
+    written[start : start + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
+    _read_all(bytes(written))
 
 
 def _is_filler(text: str) -> bool:

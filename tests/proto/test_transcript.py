@@ -308,6 +308,14 @@ def test_what_cannot_be_done_again_is_told(changes: dict[str, Any], why: str) ->
     assert difference.found.startswith(why)
 
 
+def test_event_that_no_host_tells_is_a_difference() -> None:
+    transcript = keep(record(FakeHost(lambda _: answered("plain.ndjson"))))
+    event: Any = e.CredentialAcquired(None)  # type: ignore[arg-type]
+    *_, difference = replay(tampered(transcript, 1, event=event))
+    assert difference is not None
+    assert str(difference.found).startswith("AttributeError: ")
+
+
 def test_ids_that_are_missing_are_told() -> None:
     transcript = keep(record(FakeHost(lambda _: answered("plain.ndjson"))))
     opening = attrs.evolve(transcript.opening, ids=[])
@@ -336,6 +344,19 @@ def lines() -> Iterator[dict[str, Any]]:
         (2, {"event": {"is": "Flood"}}, "line 3 .* 'Flood'"),
         (2, {"event": 7}, "line 3"),
         (2, {"event": {"is": "DataReceived", "data": 7}}, "line 3"),
+        (0, {"settings": {"idle_timeout": "x"}}, "line 1 .*idle_timeout"),
+        (0, {"body": "\ud800"}, "line 1"),
+        (0, {"differs": -1}, "line 1 .*differs"),
+        (2, {"now": None}, "line 3 .*now"),
+        (2, {"now": float("nan")}, "line 3 .*nan is no time"),
+        (2, {"now": 10**400}, "line 3 .*out of range .*now"),
+        (2, {"branch": "x"}, "line 3 .*branch"),
+        (2, {"notes": {"rotation": "balanced"}}, "line 3 .*accounts"),
+        (2, {"command": {"is": "Dance"}}, "line 3 .* 'Dance'"),
+        (2, {"command": {"is": "SendRequest", "request": {"method": "GET"}}}, "line 3 .*url"),
+        (2, {"command": {"is": "SendData", "data": "\ud800"}}, "line 3 .*surrogates"),
+        (2, {"command": {"is": "StorePicture", "data": "\ud800\n"}}, "line 3 .*surrogates"),
+        (2, {"novelty": 1}, "line 3 .*novelty"),
         (3, {"command": None, "event": None}, "line 4"),
     ],
 )
@@ -344,6 +365,29 @@ def test_file_that_is_none(number: int, change: dict[str, Any], why: str) -> Non
     changed[number].update(change)
     data = "\n".join(map(json.dumps, changed)).encode()
     with pytest.raises(ConfigurationError, match=why):
+        decode_transcript(data)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ({}, "now"),
+        ({"now": 1.0}, "abandoned"),
+        ({"taken": []}, "branch"),
+        ({"branch": 0, "taken": [7]}, "object"),
+        ({"now": 1.0, "abandoned": [{"is": "Fork"}]}, "branches"),
+        ([], "it is no object"),
+    ],
+)
+def test_line_that_is_no_step(line: Any, why: str) -> None:
+    data = "\n".join(map(json.dumps, [*lines(), line])).encode()
+    with pytest.raises(ConfigurationError, match=f"is no transcript's: .*{why}"):
+        decode_transcript(data)
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_what_is_nested_too_deeply(data: bytes) -> None:
+    with pytest.raises(ConfigurationError, match="it is nested too deeply"):
         decode_transcript(data)
 
 

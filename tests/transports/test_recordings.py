@@ -120,6 +120,20 @@ def test_other_file_is_told() -> None:
     assert "line 1 is no transcript's" in invoke("replay", "-", data=b"hello", code=2).stderr
 
 
+def test_deep_file_is_told() -> None:
+    told = invoke("replay", "-", data=b"[" * 100_000, code=2).stderr
+    assert told == "grokproto: line 1 is no transcript's: it is nested too deeply\n"
+
+
+def test_what_cannot_be_printed_is_told_all_the_same(transcripts: list[Path]) -> None:
+    lines = [json.loads(line) for line in transcripts[0].read_bytes().splitlines()]
+    lines[1]["command"]["group"] = "\ud800"
+    data = "\n".join(map(json.dumps, lines)).encode()
+    result = invoke("replay", "-", data=data, code=1)
+    assert "for a call of group \\ud800." in result.stdout
+    assert '"group":"\\ud800"' in result.stderr
+
+
 def test_keep_text_wants_record() -> None:
     assert "--record" in invoke("serve", "--keep-text", code=2).stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections.abc import Iterator
@@ -201,7 +202,7 @@ def replay_command(file: IO[bytes], quiet: bool) -> None:
     if not quiet:
         for told in tell(transcript):
             branch = "" if told.branch is None else f"[{told.branch}] "
-            click.echo(f"{told.seconds:9.3f}  {branch}{told.sentence}")
+            click.echo(_make_printable(f"{told.seconds:9.3f}  {branch}{told.sentence}"))
     played = 0
     for difference in replay(transcript):
         if difference is not None:
@@ -213,8 +214,17 @@ def replay_command(file: IO[bytes], quiet: bool) -> None:
 
 def _tell_difference(difference: Difference) -> None:
     click.echo(f"grokproto: at step {difference.number} another thing is done:", err=True)
-    click.echo(f"  recorded: {msgspec.json.encode(difference.expected).decode()}", err=True)
-    click.echo(f"  now:      {msgspec.json.encode(difference.found).decode()}", err=True)
+    click.echo(f"  recorded: {_write_json(difference.expected)}", err=True)
+    click.echo(f"  now:      {_write_json(difference.found)}", err=True)
+
+
+def _write_json(value: object) -> str:
+    """JSON on one line. Bytes that are no text stand in it as halves of characters."""
+    return _make_printable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _make_printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _conclude(transcript: Transcript, played: int) -> str:
