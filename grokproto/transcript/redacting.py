@@ -122,7 +122,11 @@ def _redact(event: Event, redaction: Redaction | None) -> Event:
         case CredentialAcquired(lease):
             return attrs.evolve(event, lease=attrs.evolve(lease, cookies=_hide(lease.cookies)))
         case ResponseReceived(_, headers):
-            kept = tuple(pair for pair in headers if pair[0] in _KEPT_HEADERS)
+            kept = tuple(
+                (name, value if redaction is None else redaction.grok_header(value))
+                for name, value in headers
+                if name in _KEPT_HEADERS
+            )
             return attrs.evolve(event, headers=kept)
     if redaction is None:
         return event

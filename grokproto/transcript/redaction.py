@@ -85,6 +85,12 @@ class Redaction:
 
     # What comes from Grok
 
+    def grok_header(self, value: str) -> str:
+        """The value of a header of Grok's: a media type, or how long to wait."""
+        if words.SECONDS.fullmatch(value):
+            return value
+        return self.text(value, words.IN_CONTENT_TYPES)
+
     def answer(self, body: bytes) -> bytes:
         """The body of a response, whole or as much of it as there is. Its length stays."""
         if sniff_media_type(body) is not None:

@@ -40,6 +40,12 @@ IN_DATA_URIS = re.compile(
     re.IGNORECASE,
 )
 """What stays of what is before the comma; a parameter may be the name of a file."""
+IN_CONTENT_TYPES = re.compile(
+    r"(?P<tag>(?!))|\b(?:text/(?:html|plain|event-stream)|application/(?:x-ndjson|json)"
+    r"|image/(?:png|jpeg|webp|gif)|charset=utf-8)\b",
+    re.IGNORECASE,
+)
+SECONDS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,3})?")
 IN_ERRORS = re.compile(
     r"(?P<tag>(?!))|unauthenticated:|blocked-user|heavy load|overloaded|at capacity"
     r"|temporarily unavailable",

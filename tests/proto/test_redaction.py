@@ -364,6 +364,14 @@ def test_every_refusal_can_be_read(name: str) -> None:
     assert redaction.reason(message) == shown
 
 
+def test_headers_of_grok() -> None:
+    redaction = Redaction(b"{}", [])
+    for known in ("application/json", "text/html; charset=UTF-8", "1800", "0.5"):
+        assert redaction.grok_header(known) == known
+    assert redaction.grok_header("text/html; canary") == "text/html; xxxxxx"
+    assert redaction.grok_header("4917012345") == "0000000000"
+
+
 # What comes from a client
 
 
