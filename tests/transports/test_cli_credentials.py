@@ -166,6 +166,18 @@ def test_looking_changes_nothing(state: str) -> None:
     assert not elsewhere.exists()
 
 
+def test_state_that_is_damaged(state: str) -> None:
+    run("credentials", "import", "-", text="anna\nbert\n", STATE=state)
+    whole = Path(state).read_bytes()
+    for size in (4096 + 100, len(whole) - 10):
+        Path(state).write_bytes(whole[:size])
+        for command in (("credentials", "list"), ("credentials", "add"), ("serve",)):
+            done = run(*command, text="cleo", STATE=state, PORT="0", code=2)
+            assert done.stderr.startswith(f"grokproto: STATE {state} is damaged (")
+            assert done.stderr.count("\n") == 1
+        assert f"STATE {state} is damaged" in run("doctor", STATE=state, code=1).stdout
+
+
 def test_own_cookies_have_no_list(state: str) -> None:
     done = run("credentials", "list", STATE=state, IS_CUSTOM_SSO="true", code=2)
     assert "brings its own cookie" in done.stderr

@@ -130,6 +130,49 @@ def test_what_is_no_state(tmp_path: Path) -> None:
     assert text.read_text().startswith("this is no database")
 
 
+@pytest.mark.parametrize("accounts", [3, 300])
+def test_what_was_cut_off(tmp_path: Path, accounts: int) -> None:
+    """Within a page SQLite reads zeros for what is missing. A record is whole, or is no JSON."""
+    path = tmp_path / "state.sqlite3"
+    records = {f"{number:08}": b'{"x":"%s"}' % (b"y" * 400) for number in range(accounts)}
+    with Store(path) as store:
+        store.save(records)
+    whole = path.read_bytes()
+    told = 0
+    for size in range(4096 + 10, len(whole), len(whole) // 50):
+        path.write_bytes(whole[:size])
+        try:
+            with Store(path) as store:
+                loaded = store.load()
+        except ConfigurationError as exc:
+            assert f"STATE {path} is damaged" in str(exc)  # noqa: PT017 - it need not be raised
+            with pytest.raises(ConfigurationError, match=f"{path} is damaged"):
+                read_records(path)
+            told += 1
+        else:
+            assert loaded.keys() == records.keys()
+            assert any(record.endswith(b"\0") for record in loaded.values())
+    assert told > 20
+
+
+def test_records_of_other_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    Store(path).close()
+    database = sqlite3.connect(path)
+    database.execute("INSERT INTO credentials VALUES ('a', 5)")
+    database.commit()
+    with Store(path) as store, pytest.raises(ConfigurationError, match=f"{path} is damaged"):
+        store.load()
+    with pytest.raises(ConfigurationError, match=f"{path} is damaged"):
+        read_records(path)
+    database.execute("DROP TABLE credentials")
+    database.execute("CREATE TABLE credentials (other TEXT)")
+    database.commit()
+    database.close()
+    with Store(path) as store, pytest.raises(ConfigurationError, match="no such column"):
+        store.load()
+
+
 @contextmanager
 def without_privileges() -> Iterator[None]:
     """As a user whom the file system refuses something; root is refused nothing."""

@@ -36,7 +36,7 @@ from grokproto.secret import Secret
 
 from ..logs import get_logger
 from .clocks import SteadyTime
-from .store import Store
+from .store import Store, damaged
 
 if TYPE_CHECKING:
     from ..upstream.calls import Fetched
@@ -145,7 +145,7 @@ class Scheduler:
         try:
             self.pool.restore(decode_record(record) for record in self.store.load().values())
         except ConfigurationError as exc:
-            raise ConfigurationError(f"STATE {self.store.path}: {exc}") from exc
+            raise damaged(self.store.path, str(exc)) from exc
 
     def keep(self) -> None:
         """Write down what has changed, and what could not be written before."""

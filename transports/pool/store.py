@@ -44,6 +44,8 @@ _TOUCH = """
 UPDATE credentials SET record = record WHERE name = (SELECT min(name) FROM credentials)
 """
 """Writes, and changes nothing."""
+_MALFORMED = "database disk image is malformed"
+"""As SQLite says it."""
 _BUSY_SECONDS = 1.0
 _LOCK_TRIES = 10
 _LOCK_PAUSE = 0.02
@@ -118,8 +120,15 @@ class Store:
         self.close()
 
     def load(self) -> dict[str, bytes]:
-        """All records."""
-        return _load(self._database)
+        """All records.
+
+        Raises:
+            ConfigurationError: They are none that were written here.
+        """
+        try:
+            return _load(self._database)
+        except sqlite3.Error as exc:
+            raise _unusable(Path(self.path), exc) from exc
 
     def save(self, records: Mapping[str, bytes | None]) -> bool:
         """Write records in one transaction; None takes one away. Whether that was done.
@@ -191,7 +200,7 @@ def read_records(path: Path) -> dict[str, bytes]:
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
         ) as database:
-            _check_application(database, path)
+            _check(database, path)
             return _load(database)
     except sqlite3.Error as exc:
         raise _unusable(path, exc) from exc
@@ -213,7 +222,11 @@ def is_held(path: Path | str) -> bool:
 
 
 def _load(database: sqlite3.Connection) -> dict[str, bytes]:
-    return dict(database.execute("SELECT name, record FROM credentials"))
+    # SQLite keeps whatever it is given in a column of any type.
+    records = dict(database.execute("SELECT name, record FROM credentials"))
+    if not all(isinstance(n, str) and isinstance(r, bytes) for n, r in records.items()):
+        raise sqlite3.DatabaseError(_MALFORMED)
+    return records
 
 
 def _hold(file: Path) -> IO[bytes] | None:
@@ -260,7 +273,7 @@ def _open(file: Path) -> sqlite3.Connection:
                 file, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
             )
             try:
-                _check_application(database, file)
+                _check(database, file)
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = NORMAL")
                 database.executescript(_SCHEMA)
@@ -275,7 +288,17 @@ def _open(file: Path) -> sqlite3.Connection:
     return database
 
 
-def _check_application(database: sqlite3.Connection, file: Path) -> None:
+def _check(database: sqlite3.Connection, file: Path) -> None:
+    """See whether it is ours, and whole.
+
+    SQLite does not look by itself: a file that was cut off is read as if zeros stood in the rest of
+    its last page, so that accounts would be missing or be none, and nobody would be told. Looking
+    takes some milliseconds for thousands of accounts.
+
+    Raises:
+        ConfigurationError: It is not ours, or of another time.
+        sqlite3.Error: It is damaged.
+    """
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
     (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -283,6 +306,8 @@ def _check_application(database: sqlite3.Connection, file: Path) -> None:
         raise ConfigurationError(f"STATE {file} is a database of another program")
     if version > _VERSION:
         raise ConfigurationError(f"STATE {file} was written by a newer version of grokproto")
+    if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise sqlite3.DatabaseError(_MALFORMED)
 
 
 @contextlib.contextmanager
@@ -295,8 +320,17 @@ def _private_files() -> Iterator[None]:
         os.umask(before)
 
 
+def damaged(path: Path | str, found: str) -> ConfigurationError:
+    """What there is to say of a state that is damaged."""
+    return ConfigurationError(
+        f"STATE {path} is damaged ({found}); put a copy of it in its place, or move it away"
+    )
+
+
 def _unusable(file: Path, exc: Exception) -> ConfigurationError:
     text = str(exc)
     if "not a database" in text:
         return ConfigurationError(f"STATE {file} is no database; move it away, or name another")
+    if "malformed" in text:
+        return damaged(file, text)
     return ConfigurationError(f"STATE {file} cannot be used: {text}")
