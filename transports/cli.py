@@ -9,7 +9,8 @@ import click
 
 from grokproto.errors import ConfigurationError
 
-from .commands.ending import find_exception, stop
+from .commands.ending import find_exception, stop, stop_at
+from .streams import name_streams
 
 _COMMANDS = {
     "conform": "conform.conform_command",
@@ -40,6 +41,14 @@ class _Commands(click.Group):
         module, name = _COMMANDS[cmd_name].split(".")
         command: click.Command = getattr(import_module(f".commands.{module}", __package__), name)
         return command
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        # Around all of it, since click itself prints too: pages of help, and what was mistyped.
+        name_streams()
+        try:
+            return super().main(*args, **options)
+        except OSError as exc:
+            stop_at(exc)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -27,7 +27,7 @@ from ..pool import admin
 from ..pool.admin import JSON
 from ..pool.scheduler import Scheduler
 from ..pool.store import StateHeldError, Store, is_held
-from .ending import env_file_option
+from .ending import env_file_option, read_input
 
 _TIMEOUT = 10.0
 
@@ -96,10 +96,7 @@ def import_command(config: Config, file: IO[str]) -> None:
 
     A plain list, an SSO= line, JSON and JSON lines of the common tools are understood.
     """
-    try:
-        found = read_accounts(file.read())
-    except UnicodeDecodeError as exc:
-        raise ConfigurationError(f"{file.name} is not UTF-8") from exc
+    found = read_accounts(read_input(file))
     for problem in found.problems:
         click.echo(f"grokproto: {problem}", err=True)
     with _open_accounts(config) as accounts:
@@ -283,4 +280,4 @@ def _write(cookies: Mapping[str, Secret]) -> str:
 def _read_secret() -> str:
     if sys.stdin.isatty():
         return str(click.prompt("sso", hide_input=True))
-    return sys.stdin.read().strip()
+    return str(read_input(sys.stdin)).strip()

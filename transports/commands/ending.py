@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, AnyStr, NoReturn
 
 import click
+
+from grokproto.errors import ConfigurationError
+
+from ..streams import give_up, give_up_output
 
 env_file_option = click.option(
     "--env-file", type=click.Path(path_type=Path), help="Instead of .env in this directory."
@@ -14,9 +18,35 @@ env_file_option = click.option(
 
 
 def stop(sentence: str, code: int) -> NoReturn:
-    """End the program; say why."""
-    click.echo(f"grokproto: {sentence}", err=True)
+    """End the program; say why, if anybody can hear it."""
+    try:
+        click.echo(f"grokproto: {sentence}", err=True)
+    except OSError:
+        give_up(sys.stderr)
     sys.exit(code)
+
+
+def stop_at(exc: OSError) -> NoReturn:
+    """End the program, which the system has refused something."""
+    give_up_output()
+    named = "" if exc.filename is None else f"{exc.filename}: "
+    stop(f"{named}{exc.strerror or exc}", 1)
+
+
+def read_input(file: IO[AnyStr]) -> AnyStr:
+    """All of a file that was named to a command.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    try:
+        return file.read()
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{file.name} is not UTF-8") from exc
+    except OSError as exc:
+        if exc.filename is not None:
+            raise
+        raise ConfigurationError(f"{file.name} cannot be read: {exc.strerror}") from exc
 
 
 def find_exception(exc: BaseException, kind: type[BaseException]) -> BaseException | None:

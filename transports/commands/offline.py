@@ -31,7 +31,7 @@ from grokproto.settings import LongInput
 from grokproto.transcript import Difference, Transcript, decode_transcript, replay, tell
 
 from ..config import load_config
-from .ending import env_file_option
+from .ending import env_file_option, read_input
 from .saved_stream import check_cuts, describe_event
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -75,7 +75,7 @@ def parse_command(
     What is known about the answer goes to standard error. Exit code 1 where it is not whole, or
     comes out differently when it is cut differently.
     """
-    data = file.read()
+    data = read_input(file)
     for magic, coding in _COMPRESSED.items():
         if data.startswith(magic):
             raise ConfigurationError(f"this is {coding}; undo that first (curl --compressed)")
@@ -156,7 +156,7 @@ def convert_command(file: IO[bytes], dialect: str, env_file: Path | None) -> Non
     config = load_config(None, env_file)
     settings = config.build_settings()
     try:
-        plan = read_plan(file.read(), {}, DIALECTS[dialect], config.read_models(), settings)
+        plan = read_plan(read_input(file), {}, DIALECTS[dialect], config.read_models(), settings)
     except InvalidRequestError as exc:
         where = f" (param {exc.param})" if exc.param else ""
         click.echo(f"grokproto: {exc.status}: {exc.message}{where}", err=True)
