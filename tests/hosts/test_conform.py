@@ -259,6 +259,24 @@ def test_list_and_levels() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--only chat --only zzz", "no check has the name 'zzz'; --list shows their names"),
+        ("--only zzz --list", "no check has the name 'zzz'"),
+        ("--basic --only HEAD", "no basic check has the name"),
+        ("--timeout nan", "'nan' is not a number"),
+        ("--timeout inf", "inf is not in the range"),
+        ("--timeout -1", "-1.0 is not in the range"),
+        ("--timeout 0", "0.0 is not in the range"),
+    ],
+)
+def test_nothing_that_cannot_be_checked(options: str, words: str) -> None:
+    refused = invoke("http://127.0.0.1:1/v1", *options.split())
+    assert refused.exit_code == 2
+    assert words in refused.output
+
+
+@pytest.mark.parametrize(
     ("url", "word"),
     [
         ("http://127.0.0.1:1/v1", "cannot be reached"),

@@ -15,10 +15,12 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from click.testing import CliRunner
 
 from grokproto.credentials import Cause, Disabled, decode_record, encode_record
 from tests.tracebacks import find_traceback
 from tests.transports.test_credentials import ROOT, Process
+from transports.cli import cli
 from transports.pool.store import Store, read_records
 from transports.simulator import FaultKind, Simulator
 
@@ -334,8 +336,63 @@ def test_simulate() -> None:
     busy = run("simulate", "--accounts", "2", "--rate", "300", "--concurrency", "1").stdout
     assert re.search(r"\d+ waited for a busy account, half of them under [1-9]\d*\.\d s", busy)
     assert run("simulate", "--accounts", "2", "--rate", "300").stdout == few
-    assert "no model" in run("simulate", "--model", "x", code=2).stderr
-    assert "above 0" in run("simulate", "--accounts", "0", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--model x", "'x' is no model"),
+        ("--accounts 0", "0 is not in the range"),
+        ("--accounts 1000000000", "not in the range"),
+        ("--concurrency 0", "0 is not in the range"),
+        ("--rate 0", "0.0 is not in the range"),
+        ("--rate 1e-320", "not in the range"),
+        ("--rate inf", "inf is not in the range"),
+        ("--rate nan", "'nan' is not a number"),
+        ("--hours inf", "inf is not in the range"),
+        ("--hours nan", "'nan' is not a number"),
+        ("--call-seconds inf", "inf is not in the range"),
+        ("--call-seconds nan", "'nan' is not a number"),
+        ("--wait -1", "-1.0 is not in the range"),
+        ("--wait nan", "'nan' is not a number"),
+        ("--rate 1e9 --hours 1e6", "make 1000000000000000 requests; 5000000 are simulated at most"),
+        ("--quotas garbage", "--quotas has the entry 'garbage'"),
+    ],
+)
+def test_simulate_nothing_absurd(options: str, words: str) -> None:
+    result = CliRunner().invoke(cli, ["simulate", *options.split()])
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_simulate_a_moment() -> None:
+    assert run("simulate", "--call-seconds", "0", "--wait", "0", "--rate", "30").stdout
+    assert run("simulate", "--call-seconds", "1e-320", "--rate", "0.001").stdout
+
+
+def test_simulate_a_log_of_anything(tmp_path: Path) -> None:
+    """What is no request is passed over, be it no text, or no time that there was."""
+    ours = '{"event":"request","path":"/v1/chat/completions","timestamp":%s}\n'
+    common = '1.2.3.4 - - [%s +0000] "POST /v1/chat/completions HTTP/1.1" 200 5\n'
+    noise = [
+        common % "99/Xxx/2024:99:99:99",
+        common % "01/Jan/0000:00:00:00",
+        ours % '"0001-01-01T00:00:00"',
+        ours % '"9999-12-31T23:59:59-12:00"',
+        ours % "5",
+        ours % ("1" + "0" * 5000),
+        "[" * 100_000 + "\n",
+        '{"a":' * 100_000 + "\n",
+    ]
+    log = tmp_path / "log"
+    written = b"\xff\xfe\x00\n" + "".join(noise).encode()
+    log.write_bytes(written + (common % "01/Mar/2026:10:00:00").encode())
+    done = CliRunner().invoke(cli, ["simulate", "--log", str(log)], catch_exceptions=False)
+    assert done.output.startswith(("1 requests", "2 requests"))  # the year 9999 is one
+    log.write_bytes(b"\xff\xfe\x00\n")
+    done = CliRunner().invoke(cli, ["simulate", "--log", str(log)], catch_exceptions=False)
+    assert done.exit_code == 2
+    assert "no line of the log" in done.stderr
 
 
 def test_simulate_a_log() -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import click
 
-from ..conform import CHECKS, Level, Outcome, Result, Target, UnreachableError, run_checks
+from grokproto.errors import ConfigurationError
+
+from ..conform import CHECKS, Check, Level, Outcome, Result, Target, UnreachableError, run_checks
+from .amounts import PATIENCE
 
 _MARKS = {Outcome.PASSED: "ok  ", Outcome.FAILED: "FAIL", Outcome.SKIPPED: "--  "}
 _WIDTH = max(len(check.name) for check in CHECKS)
@@ -23,7 +27,13 @@ _SEEN = 100
 @click.option("--model", help="The model to ask; the first that is listed by default.")
 @click.option("--basic", is_flag=True, help="Only what nearly every client needs.")
 @click.option("--only", multiple=True, help="Only checks of this name; * stands for anything.")
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for anything.")
+@click.option(
+    "--timeout",
+    type=PATIENCE,
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for anything.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object a line.")
 @click.option("--list", "listed", is_flag=True, help="List the checks, and run none.")
 def conform_command(
@@ -41,12 +51,7 @@ def conform_command(
     URL is the base of its API, such as http://127.0.0.1:3000/v1. Some fifty short questions are
     asked. Exit code 1 where a check fails.
     """
-    checks = [
-        check
-        for check in CHECKS
-        if (check.level is Level.BASIC or not basic)
-        and (not only or any(fnmatchcase(check.name, pattern) for pattern in only))
-    ]
+    checks = _choose(basic, only)
     if listed:
         for check in checks:
             click.echo(f"{check.level.value:6}  {check.name:{_WIDTH}}  {check.about}.")
@@ -63,6 +68,26 @@ def conform_command(
     if not as_json:
         click.echo(_sum_up(results))
     sys.exit(1 if any(result.outcome is Outcome.FAILED for result in results) else 0)
+
+
+def _choose(basic: bool, only: Sequence[str]) -> list[Check]:
+    """The checks to run.
+
+    Raises:
+        ConfigurationError: A name is none's; that nothing fails then would be no good sign.
+    """
+    checks = [check for check in CHECKS if check.level is Level.BASIC or not basic]
+    for pattern in only:
+        if not any(fnmatchcase(check.name, pattern) for check in checks):
+            kind = "basic check" if basic else "check"
+            raise ConfigurationError(
+                f"no {kind} has the name {pattern!r}; --list shows their names"
+            )
+    return [
+        check
+        for check in checks
+        if not only or any(fnmatchcase(check.name, pattern) for pattern in only)
+    ]
 
 
 def _encode(result: Result) -> str:

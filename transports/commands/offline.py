@@ -31,6 +31,7 @@ from grokproto.settings import LongInput
 from grokproto.transcript import Difference, Transcript, decode_transcript, replay, tell
 
 from ..config import load_config
+from .amounts import SECONDS
 from .ending import env_file_option, read_input
 from .saved_stream import check_cuts, describe_event
 
@@ -57,6 +58,7 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 @click.option("--seed", type=int, help="Of the random cuts of --check.")
 @click.option(
     "--seconds",
+    type=SECONDS,
     default=30.0,
     show_default=True,
     help="How long each way of cutting may take.",

@@ -98,19 +98,20 @@ def arrive_as_logged(lines: Iterable[str], group: str, models: ModelTable) -> It
 
 
 def _read_line(line: str) -> tuple[float | None, str | None]:
-    common = _COMMON_LOG.search(line)
-    if common is not None:
-        moment = datetime.strptime(common[1], "%d/%b/%Y:%H:%M:%S %z")
-        return (moment.timestamp() if "/chat/completions" in line else None), None
+    """When a request came, as Unix time, and which model it asked for, where a line tells."""
     try:
+        common = _COMMON_LOG.search(line)
+        if common is not None:
+            moment = datetime.strptime(common[1], "%d/%b/%Y:%H:%M:%S %z")
+            return (moment.timestamp() if "/chat/completions" in line else None), None
         fields = json.loads(line)
         if fields.get("event") != "request" or "completions" not in str(fields.get("path")):
             return None, None
         model = fields.get("model")
         moment = datetime.fromisoformat(fields["timestamp"].replace("Z", "+00:00"))
-    except (ValueError, AttributeError, KeyError):
-        return None, None
-    return moment.timestamp(), model if isinstance(model, str) else None
+        return moment.timestamp(), model if isinstance(model, str) else None
+    except (ValueError, OverflowError, AttributeError, KeyError, TypeError, RecursionError):
+        return None, None  # a line may be anything, also a time that there was not
 
 
 def run(
