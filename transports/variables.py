@@ -209,8 +209,13 @@ def read_headers(text: str) -> Mapping[str, Secret]:
 
 
 def read_path(text: str) -> Path:
-    return Path(text).expanduser()
+    if "\0" in text:  # an environment cannot have it, a file of variables can
+        raise BadValueError("has a character that no path may have")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise BadValueError("begins with ~ for a home that is not known here") from None
 
 
 def read_state(text: str) -> str:
-    return text if text == MEMORY else str(Path(text).expanduser())
+    return text if text == MEMORY else str(read_path(text))

@@ -65,6 +65,7 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        *(("STATE", "~nobody-here/x"), ("IMAGE_DIR", "~nobody-here/x"), ("STATE", "a\0b")),
         *(("PORT", "x"), ("PORT", "70000"), ("PORT", "-1"), ("SHUTDOWN_GRACE", "soon")),
         *(("SHUTDOWN_GRACE", "nan"), ("SHUTDOWN_GRACE", "-1"), ("SHOW_THINKING", "perhaps")),
         *(("THINKING_FORMAT", "loud"), ("LOG_LEVEL", "shout"), ("GROK_BASE_URL", "grok.com")),

@@ -127,6 +127,10 @@ def test_what_is_no_state(tmp_path: Path) -> None:
             read_records(path)
     with pytest.raises(ConfigurationError, match="not there"):
         read_records(tmp_path / "nowhere")
+    long = tmp_path / ("a" * 300)
+    for use in (Store, Store.copy, read_records):
+        with pytest.raises(ConfigurationError, match=f"{long} cannot be used: File name too long"):
+            use(long)
     assert text.read_text().startswith("this is no database")
 
 

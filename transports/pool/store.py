@@ -104,7 +104,7 @@ class Store:
         if path != MEMORY:
             file = Path(path).expanduser()
             copy.path = str(file)
-            if file.exists():
+            if _is_there(file):
                 copy.save(dict(read_records(file)))
         return copy
 
@@ -194,7 +194,7 @@ def read_records(path: Path) -> dict[str, bytes]:
     Raises:
         ConfigurationError: There is none, or it is no state.
     """
-    if not path.exists():
+    if not _is_there(path):
         raise ConfigurationError(f"STATE {path} is not there")
     try:
         with contextlib.closing(
@@ -204,6 +204,13 @@ def read_records(path: Path) -> dict[str, bytes]:
             return _load(database)
     except sqlite3.Error as exc:
         raise _unusable(path, exc) from exc
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError as exc:  # its name is too long, or what is above it is closed to us
+        raise ConfigurationError(f"STATE {file} cannot be used: {exc.strerror}") from exc
 
 
 def is_held(path: Path | str) -> bool:
