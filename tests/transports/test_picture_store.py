@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import resource
+import shutil
+import socket
 import stat
 import threading
 from pathlib import Path
@@ -128,15 +131,30 @@ def test_no_path_leads_out(tmp_path: Path) -> None:
     assert [store.open(path, NOW) for path in odd] == [None] * len(odd)
 
 
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    store = store_in(tmp_path / "pictures")
+@pytest.mark.parametrize("kind", ["link", "directory", "pipe", "socket"])
+def test_what_has_the_name_of_a_picture_and_is_none(tmp_path: Path, kind: str) -> None:
+    """It is not opened, and no picture is refused for it."""
+    store = store_in(tmp_path / "pictures", cap_bytes=100, lifetime=10)
     token = store.put(PNG, "image/png", NOW)
     (file,) = kept(tmp_path / "pictures")
     (tmp_path / "outside").write_bytes(b"outside")
     file.unlink()
-    file.symlink_to(tmp_path / "outside")
-    with pytest.raises(OSError):
-        store.open(token, NOW)
+    with contextlib.ExitStack() as resources:
+        match kind:
+            case "link":
+                file.symlink_to(tmp_path / "outside")
+            case "directory":
+                file.mkdir()
+                (file / "within").touch()
+            case "pipe":
+                os.mkfifo(file)
+            case _:
+                listener = resources.enter_context(socket.socket(socket.AF_UNIX))
+                resources.enter_context(contextlib.chdir(file.parent))  # a short name for it
+                listener.bind(file.name)
+        assert store.open(token, NOW) is None
+    assert store.put(bytes(100), "image/png", NOW + 60)  # for which the others must go
+    assert (tmp_path / "outside").exists()
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -230,9 +248,8 @@ def test_for_tasks(tmp_path: Path) -> None:
 
 def test_picture_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """By the desks of both kinds, and by a thread that has no descriptor for a loop of its own."""
-    store = store_in(tmp_path)
+    store = store_in(tmp_path / "pictures")
     token = store.put(PNG, "image/png", NOW)
-    (file,) = kept(tmp_path)
     desk = PictureDesk(LocalPictures(store), unix_time=lambda: NOW)
     in_threads = ThreadedPictureDesk(desk)
     assert in_threads.open(token) == trio.run(desk.open, token) == ("image/png", PNG)
@@ -244,8 +261,8 @@ def test_picture_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         assert_refused(in_threads.open(token))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    file.unlink()
-    file.symlink_to(tmp_path / "secret")
+    shutil.rmtree(tmp_path / "pictures")
+    (tmp_path / "pictures").touch()
     assert_refused(in_threads.open(token))
     assert_refused(trio.run(desk.open, token))
 

@@ -9,9 +9,11 @@ all of them together. Readers need no lock: a picture appears by `os.replace`, w
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,7 +105,8 @@ class PictureStore:
             unix_now: Unix time, seconds.
 
         Returns:
-            None where the address is not ours, is no longer good, or the picture has made room.
+            None where the address is not ours, is no longer good, or the picture has made room
+            or place for something else.
 
         Raises:
             OSError: The picture is there and cannot be read.
@@ -111,9 +114,8 @@ class PictureStore:
         name = verify_token(self._secret, token, unix_now)
         if name is None:
             return None
-        try:
-            file = os.open(self._directory / name.text, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
+        file = _open_regular(self._directory / name.text)
+        if file is None:
             return None
         with os.fdopen(file, "rb") as opened:
             return name.media_type, opened.read()
@@ -123,6 +125,8 @@ class PictureStore:
         kept: list[_Kept] = []
         with os.scandir(self._directory) as entries:
             for entry in entries:
+                if entry.is_dir(follow_symlinks=False):  # none of ours, and it cannot be removed
+                    continue
                 if entry.name.endswith(_PART) and read_name(entry.name.removesuffix(_PART)):
                     _remove(self._directory, entry.name)
                 elif name := read_name(entry.name):
@@ -186,6 +190,29 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _open_regular(path: Path) -> int | None:
+    """A descriptor to read a file by; None where it is gone, or something else has its name.
+
+    A link may lead anywhere, and a pipe would keep whoever opens it waiting.
+
+    Raises:
+        OSError: It is there and cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        file = os.open(path, flags)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            return None
+        raise
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return file
+    os.close(file)
+    return None
 
 
 def _write(path: Path, data: bytes) -> None:
