@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -226,6 +226,80 @@ def test_write_that_fails_is_told_once_and_not_raised(tmp_path: Path) -> None:
         blocker.close()
         store.save({"a": b"1"})
         assert store.error is None
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def remove_directory(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    shutil.copy(path, other)
+    other.replace(path)
+
+
+def remove_lock(path: Path) -> None:
+    path.with_name(path.name + ".lock").unlink()
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize(
+    ("lose", "words"),
+    [
+        (remove, "state.sqlite3 is lost: No such file"),
+        (remove_directory, "state.sqlite3 is lost: No such file"),
+        (replace, "state.sqlite3 is another file than before"),
+        (remove_lock, "state.sqlite3.lock is lost"),
+        (cut_off, "state.sqlite3 was cut off"),
+    ],
+)
+def test_state_that_is_lost_meanwhile(
+    tmp_path: Path, lose: Callable[[Path], None], words: str
+) -> None:
+    told: list[str] = []
+    path = tmp_path / "kept" / "state.sqlite3"
+    with Store(path) as store:
+        store.save({"a": b"1"})
+    with Store(path, on_error=told.append) as store:
+        assert store.check() is None
+        lose(path)
+        assert not store.save({"b": b"2"})
+        assert words in (store.check() or "")
+        assert len(told) == 1
+
+
+def test_state_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that has a relative name, which means another file elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    with Store("state.sqlite3") as store:
+        monkeypatch.chdir("/")
+        assert store.check() is None
+        path = tmp_path / "state.sqlite3"
+        path.rename(tmp_path / "moved")
+        assert store.check() is not None
+        (tmp_path / "moved").rename(path)
+        assert store.check() is None
+        assert store.save({"a": b"1"})
+    assert read_records(path) == {"a": b"1"}
+
+
+def test_state_grows_and_never_shrinks(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    with Store(path) as store:
+        records = {f"{number:08}": bytes(1000) for number in range(500)}
+        for number, (name, record) in enumerate(records.items()):
+            assert store.save({name: record, f"{number - 50:08}": None})
+        assert store.save(dict.fromkeys(records))
+        for _ in range(2000):  # the log is put into the file now and then
+            assert store.save({"a": bytes(4000)})
+        assert store.check() is None
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:

@@ -61,6 +61,10 @@ class StateHeldError(ConfigurationError):
     """Another server holds the state."""
 
 
+class _LostError(Exception):
+    """A file of the state is not what it was; the text says so."""
+
+
 class Store:
     """Records by the name of their credential. Threads may share it, if they take turns.
 
@@ -80,6 +84,8 @@ class Store:
         self.error: str | None = None
         """Why the last write failed; None when it did not."""
         self._lock: IO[bytes] | None = None
+        self._files: dict[Path, os.stat_result] = {}
+        """What was at the paths when we last looked, and has to be there still."""
         if self.path == MEMORY:
             self._database = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
             self._database.executescript(_SCHEMA)
@@ -89,6 +95,8 @@ class Store:
         try:
             self._lock = _hold(file)
             self._database = _open(file)
+            # Absolute, since the program that we are a part of may go to another directory.
+            self._files = {each.absolute(): each.stat() for each in (file, _name_lock(file))}
         except BaseException:
             self.close()
             raise
@@ -157,8 +165,9 @@ class Store:
 
     def _attempt(self, write: Callable[[], object]) -> bool:
         try:
+            self._check_files()
             write()
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, _LostError) as exc:
             failed = f"the state cannot be written to {self.path}: {exc}"
             if self.error is None:
                 self._on_error(failed)
@@ -166,6 +175,27 @@ class Store:
             return False
         self.error = None
         return True
+
+    def _check_files(self) -> None:
+        """See to it that what is written is found again, and that nobody else may write.
+
+        Who has a file open can go on writing to it when it was removed, or another was put in its
+        place, and SQLite does not look. Nor may we look inside: the locks that SQLite has on a file
+        end when anybody in this process closes it.
+
+        Raises:
+            _LostError: It would not be, or somebody may.
+        """
+        for file, known in self._files.items():
+            try:
+                found = file.stat()
+            except OSError as exc:
+                raise _LostError(f"{file.name} is lost: {exc.strerror}") from exc
+            if (found.st_dev, found.st_ino) != (known.st_dev, known.st_ino):
+                raise _LostError(f"{file.name} is another file than before")
+            if found.st_size < known.st_size:  # it never shrinks by itself
+                raise _LostError(f"{file.name} was cut off")
+            self._files[file] = found
 
     def _write(self, records: Mapping[str, bytes | None]) -> None:
         for name, record in records.items():
