@@ -16,7 +16,7 @@ from grokproto.models import ModelTable
 from . import virtual_time
 from .amounts import SECONDS, Amount
 
-_MAX_REQUESTS = 5_000_000
+_MAX_REQUESTS = 2_000_000
 """At the rate, which take about a minute."""
 
 
