@@ -16,6 +16,9 @@ env_file_option = click.option(
     "--env-file", type=click.Path(path_type=Path), help="Instead of .env in this directory."
 )
 
+_MAX_INPUT = 256 << 20
+"""Bytes or characters; answers and requests have some megabytes, and devices may have no end."""
+
 
 def stop(sentence: str, code: int) -> NoReturn:
     """End the program; say why, if anybody can hear it."""
@@ -37,16 +40,19 @@ def read_input(file: IO[AnyStr]) -> AnyStr:
     """All of a file that was named to a command.
 
     Raises:
-        ConfigurationError: It cannot be read.
+        ConfigurationError: It cannot be read, or has no end in sight.
     """
     try:
-        return file.read()
+        data = file.read(_MAX_INPUT + 1)
     except UnicodeDecodeError as exc:
         raise ConfigurationError(f"{file.name} is not UTF-8") from exc
     except OSError as exc:
         if exc.filename is not None:
             raise
         raise ConfigurationError(f"{file.name} cannot be read: {exc.strerror}") from exc
+    if len(data) > _MAX_INPUT:
+        raise ConfigurationError(f"{file.name} is larger than {_MAX_INPUT >> 20} MiB")
+    return data
 
 
 def find_exception(exc: BaseException, kind: type[BaseException]) -> BaseException | None:
