@@ -79,6 +79,94 @@ def test_no_word_is_left(text: str, body: bool) -> None:
         assert json.loads(shown)["result"]["response"]["token"] != text or _is_filler(text)
 
 
+# What nobody shall find in one
+
+CANARY = "Qzjkvwyq"
+"""Eight letters that nothing else here is made of; no four in a row may be left."""
+DRESSES = [
+    *("{}", "my {}, please", "USER: {}", "<think>{}", "</{}>", "`{}`", "“{}", "'{}'"),
+    *("<grok:render {}", "<grok:render type='{}'", '<grok:render card_id="{}" {}=', "<grok:{}"),
+    *(
+        "<xai:tool_usage_card {}/>",
+        "<xai:tool_usage_card>{{{}</xai:tool_usage_card>",
+        "card_id={}>",
+    ),
+    *('{{"{}": "{}", "type": "{}"}}', '{{"error":{{"code":"{}"}}}}', '{{"token":"{}'),
+    *("data:text/plain;name={}.txt;base64,aGVsbG8=", "data:image/{};base64,iVBO", "](data:{}"),
+    *("https://{}.example/{}.png?x={}", "users/{}/x-part-0/{}.jpg", "{}@{}.example", "/{}/"),
+    *(
+        "GIF89a{}",
+        "RIFF{}WEBP",
+        "<html><title>{}</title>",
+        "[WKE=unauthenticated:{}]",
+        "blocked-user {}",
+    ),
+    *(
+        "bytearray(b'it\\'s {}')",
+        'b"{}\'s"',
+        "407 {}",
+        "text/html; {}",
+        "no way to {}:443",
+        "{}_{}-{}",
+    ),
+    *("\\{}", '"{}', "{}\n{{", "\n\ndata: {}", "}}{{", ">", "x", "ⓢ", "\ud83d"),
+]
+dressed = st.lists(st.sampled_from(DRESSES), min_size=1, max_size=4).map(
+    lambda found: " ".join(found).replace("{{", "{").replace("}}", "}").replace("{}", CANARY)
+)
+
+
+def _has_canary(written: bytes) -> bool:
+    shown = written.decode().lower()
+    runs = (CANARY[start : start + 4].lower() for start in range(len(CANARY) - 3))
+    return any(run in shown for run in runs)
+
+
+@given(data=st.data(), said=dressed, asked=dressed, third=dressed)
+def test_nothing_of_what_was_said_is_left(
+    data: st.DataObject, said: str, asked: str, third: str
+) -> None:
+    parts = [
+        {"type": "text", "text": asked},
+        {"type": "image_url", "image_url": {"url": third}},
+        {"type": "file", "file": {"filename": third, "file_data": third}},
+    ]
+    content = data.draw(st.sampled_from([asked, parts[:1], parts[:2], parts]))
+    more = data.draw(st.sampled_from([{}, {"user": third}, {third: asked}, {"model": third}]))
+    body = json.dumps({**json.loads(chat_body()), **_ask(content), **more}).encode()
+    half = len(said) // 2
+    frames: list[dict[str, Any]] = [
+        {"token": said[:half]},
+        {"token": said[half:], "messageTag": third},
+        {"cardAttachment": {"jsonData": json.dumps({"id": said, "type": third, "url": said})}},
+        {"modelResponse": {"message": said, "generatedImageUrls": [third]}},
+        {"webSearchResults": {"results": [{"url": third, "title": said}]}},
+        {"error": {"code": third, "message": said, "severity": "STREAM_ERROR_SEVERITY_FATAL"}},
+    ]
+    stream = "".join(json.dumps({"result": {"response": frame}}) + "\n" for frame in frames)
+    flat = json.dumps({"error": {"code": said, "message": third, "type": said}})
+    answer = data.draw(st.sampled_from([stream, flat, said])).encode("utf-8", "replace")
+    status = data.draw(st.sampled_from([200, 200, 403, 429, 500]))
+    end = data.draw(st.sampled_from([*ENDS, e.RequestFailed(third)]))
+    headers = (*OK, ("retry-after", third), ("content-type", said))
+
+    def respond(request: c.UpstreamRequest) -> Response:
+        return Response(status, headers, data.draw(cuts(answer)), end)
+
+    host = FakeHost(respond, pictures={third: e.PictureFetched(answer)})
+    recording = record(host, body, describe=lambda *_: _note(said))
+    assert not _has_canary(encode_transcript(build_transcript(recording)))
+
+
+def _ask(content: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content}]}
+
+
+def _note(reason: str) -> dict[str, Any]:
+    account = {"name": "a", "state": "cooling", "remaining": 1, "total": 2, "in_flight": 0}
+    return {"rotation": "balanced", "accounts": [{**account, "reason": reason}]}
+
+
 # Transcripts that are damaged
 
 
