@@ -1,8 +1,9 @@
 """Transcripts: an exchange written down, made fit to be kept, and told again.
 
 `recording` is how it is written down, in any host. `redaction` takes out what people said, with
-`filler`, `names`, `words` and `json_text`; `redacting` does so step by step. `transcript` is what
-may be kept, its file, and how it is replayed; `player` and `form` are what it needs for that.
+`filler`, `names`, `words`, `reasons` and `json_text`; `redacting` does so step by step.
+`transcript` is what may be kept, its file, and how it is replayed; `player`, `form` and `written`
+are what it needs for that.
 `telling` says in sentences what was decided, and why.
 """
 
