@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from grokproto import ConfigurationError, Failure, FailureKind, Secret
 from grokproto import commands as c
@@ -24,6 +25,7 @@ from grokproto.transcript import decode_transcript
 from tests.clients.conftest import KEY, start_demo, stop_demo
 from tests.playbook import FakeHost, answered, chat_body
 from tests.transports.test_cli_offline import invoke
+from transports.cli import cli
 from transports.standalone.recordings import Recordings, describe_pool
 
 CANARY = "canarysson"
@@ -118,6 +120,18 @@ def test_what_is_not_the_same_or_not_there_is_told(transcripts: list[Path]) -> N
 
 def test_other_file_is_told() -> None:
     assert "line 1 is no transcript's" in invoke("replay", "-", data=b"hello", code=2).stderr
+
+
+@pytest.mark.parametrize("odd", [None, -1, "\ud800", [], {"is": "x"}])
+def test_damage_ends_in_no_traceback(transcripts: list[Path], odd: Any) -> None:
+    lines = transcripts[1].read_bytes().splitlines()
+    for number in range(0, len(lines), 5):
+        for key in json.loads(lines[number]):
+            changed = {**json.loads(lines[number]), key: odd}
+            data = b"\n".join([*lines[:number], json.dumps(changed).encode(), *lines[number + 1 :]])
+            result = CliRunner().invoke(cli, ["replay", "-"], input=data)
+            assert result.exit_code in (0, 1, 2)
+            assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
 def test_deep_file_is_told() -> None:
