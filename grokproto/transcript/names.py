@@ -12,7 +12,7 @@ from .filler import Filler
 
 _PREFIX = re.compile(r"(?:https?://(?:assets\.grok\.com/+)?|/+)?", re.IGNORECASE)
 """What may be before the same address, or be left away."""
-_KEPT = re.compile(r"^users/|-part-\d+/|\.(?:png|jpe?g|webp|gif)\b", re.IGNORECASE)
+_KEPT = re.compile(r"^users/|-part-\d{1,2}/|\.(?:png|jpe?g|webp|gif)\b", re.IGNORECASE)
 _COUNTED = re.compile(r"[xX0]")
 
 

@@ -98,6 +98,10 @@ def test_address_is_the_same_in_every_spelling() -> None:
     assert "-part-0/" in short
 
 
+def test_number_of_a_preview_says_nothing_else() -> None:
+    assert "4917" not in Names().rename("users/1/image-part-4917012345/x.jpg")
+
+
 def test_short_names_may_have_to_be_shared() -> None:
     names = Names()
     renamed = {names.rename(str(digit)) for digit in range(10)} | {names.rename("")}
