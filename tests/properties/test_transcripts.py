@@ -109,7 +109,7 @@ DRESSES = [
         "no way to {}:443",
         "{}_{}-{}",
     ),
-    *("\\{}", '"{}', "{}\n{{", "\n\ndata: {}", "}}{{", ">", "x", "ⓢ", "\ud83d"),
+    *("\\{}", '"{}', "{}\n{{", "\n\ndata: {}", "}}{{", ">", "x", "ⓢ"),
 ]
 dressed = st.lists(st.sampled_from(DRESSES), min_size=1, max_size=4).map(
     lambda found: " ".join(found).replace("{{", "{").replace("}}", "}").replace("{}", CANARY)
@@ -145,7 +145,8 @@ def test_nothing_of_what_was_said_is_left(
     ]
     stream = "".join(json.dumps({"result": {"response": frame}}) + "\n" for frame in frames)
     flat = json.dumps({"error": {"code": said, "message": third, "type": said}})
-    answer = data.draw(st.sampled_from([stream, flat, said])).encode("utf-8", "replace")
+    bare = said.replace('"', "")  # names of keys may stay in what Grok itself sends as JSON
+    answer = data.draw(st.sampled_from([stream, flat, bare])).encode()
     status = data.draw(st.sampled_from([200, 200, 403, 429, 500]))
     end = data.draw(st.sampled_from([*ENDS, e.RequestFailed(third)]))
     headers = (*OK, ("retry-after", third), ("content-type", said))
