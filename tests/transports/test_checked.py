@@ -82,6 +82,19 @@ def test_fault_that_is_no_sentence_is_told_by_its_name() -> None:
     assert tell_fault(StreamClosedError(103)) == "a breach of HTTP/2: StreamClosedError"
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("illegal header line: bytearray(b'Set-Cookie  canary')", "illegal header line"),
+        ('illegal chunk header: bytearray(b"it\'s")', "illegal chunk header"),
+        ("Illegal header value b'canary'", "Illegal header value"),
+        ("peer closed connection", "peer closed connection"),
+    ],
+)
+def test_what_the_far_end_has_sent_is_not_repeated(text: str, told: str) -> None:
+    assert tell_fault(httpcore.RemoteProtocolError(text)) == told
+
+
 @pytest.mark.parametrize("mistake", [ValueError("ours"), httpcore.LocalProtocolError("ours")])
 def test_mistakes_of_ours_stay_what_they_are(mistake: Exception) -> None:
     with pytest.raises(type(mistake), match="ours"), telling_faults():

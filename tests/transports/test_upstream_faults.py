@@ -322,6 +322,7 @@ def test_what_is_no_response(stream: bool, capfd: pytest.CaptureFixture[str]) ->
             told = (name, answer)
             assert (answer.status, answer.error["code"]) == (502, "network"), told
             assert answer.error["message"].isprintable(), told
+            assert "bytearray" not in answer.error["message"], told
         for name, raw in UNFINISHED.items():
             recover(served)
             site.faults.order_raw([raw])

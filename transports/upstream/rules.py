@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Generic, Protocol, TypeAlias, TypeVar
@@ -30,6 +31,8 @@ MAX_IDLE_OF_ALL = 256
 """Idle connections kept. Each is a descriptor, and users may be many."""
 _WRITE_TIMEOUT = 60.0
 
+_REPEATED = re.compile(r":? (?:bytearray\()?b['\"].*")
+"""What h11 repeats of a head that it cannot read; there may be a cookie in it."""
 _CLOSED = "Server disconnected"
 """How httpcore tells a connection that was closed; so begins what it says, over HTTP/1.1 too."""
 
@@ -222,7 +225,8 @@ def tell_fault(exc: BaseException) -> str:
             innermost = innermost.__cause__
         else:
             innermost = innermost.__context__
-    return " ".join(text.split())[:200] or type(exc).__name__
+    text = _REPEATED.sub("", " ".join(text.split()))
+    return text[:200] or type(exc).__name__
 
 
 def _tell_h2_fault(found: H2Error | ConnectionTerminated | StreamReset) -> str:
