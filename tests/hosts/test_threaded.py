@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 import wsgiref.validate
@@ -475,6 +478,48 @@ def test_state_is_held(grok: Grok, tmp_path: Any) -> None:
         build_app(config)
     with build_app(config):
         pass
+
+
+FORKED = """
+import os, sys
+from transports.threaded import build_app
+
+app = build_app()
+environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/ready"}
+print(list(app(environ, lambda *_: None)), flush=True)
+if child := os.fork():
+    os.waitpid(child, 0)
+else:
+    print(list(app(environ, lambda status, _: print(status))), flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_application_that_was_made_before_a_fork(tmp_path: Any) -> None:
+    """Two processes must not count the same calls."""
+    environment = {"STATE": str(tmp_path / "state"), "API_KEY": KEY, "SSO": "anna"}
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+        cwd=tmp_path,
+    )
+    assert '{"status":"ready"}' in done.stdout
+    assert "500 Internal Server Error" in done.stdout
+    assert "without --preload" in done.stdout.splitlines()[-1]
+
+
+def test_application_that_was_closed(grok: Grok) -> None:
+    with build_app(grok.configure()) as app:
+        pass
+    server = Server(app)
+    with capture_logs() as log:
+        answer = json.loads(server.ask(question()))
+    assert (server.status[:3], answer["error"]["code"]) == ("503", "shutting_down")
+    assert [entry["event"] for entry in log] == ["request"]
 
 
 def test_many_at_once_do_not_touch_each_other(app: WSGIApp, grok: Grok) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +50,12 @@ class ThreadedRequest:
     `BadBodyError` or `ClientLeftError`."""
     has_left: Callable[[], bool] | None = None
     """Looks whether the client has left; None where nobody can tell."""
+
+
+_FORKED = (
+    "This application was made before its process was forked, and the accounts belong to the "
+    "process that made it; make it in the process that serves (gunicorn: without --preload)."
+)
 
 
 class ReplyClosedError(Exception):
@@ -156,6 +163,8 @@ class ThreadedApp:
     def __init__(
         self, service: Service, scheduler: Scheduler, *, pictures: PictureDesk | None = None
     ) -> None:
+        self._process = os.getpid()
+        self._closed = False
         self._running: set[ThreadedDrive] = set()
         self._front = service.build_front(self._running)
         self._waiting = ThreadedWaiting(scheduler)
@@ -175,7 +184,8 @@ class ThreadedApp:
             ).start()
 
     def close(self) -> None:
-        """Close the connections that nobody uses, and fetch no guests any more."""
+        """Answer nothing more, close the connections that nobody uses, and fetch no guests."""
+        self._closed = True
         self._waiting.close()
         self._upstream.close()
         self._leftovers.close()
@@ -205,7 +215,7 @@ class ThreadedApp:
     def _answer(self, request: ThreadedRequest, call: Call, news: News) -> Steps:
         """All that is to be done for the client; it ends with the line in the log."""
         try:
-            step = call.begin()
+            step = self._find_hindrance() or call.begin()
             while True:
                 match step:
                     case ReceiveBody(limit):
@@ -229,6 +239,20 @@ class ThreadedApp:
                         assert_never(step)
         finally:
             self._log.info("request", **call.describe(time.monotonic()))
+
+    def _find_hindrance(self) -> Respond | None:
+        """Why nothing is answered here, or not any more."""
+        if os.getpid() != self._process:
+            # The lock of the state and its database have come along, and the threads have not.
+            self._log.error(_FORKED)
+            return refuse(InvalidRequestError(_FORKED, code="forked", status=500))
+        if self._closed:
+            return refuse(
+                InvalidRequestError(
+                    "This application was closed.", code="shutting_down", status=503
+                )
+            )
+        return None
 
     def _converse(self, call: Call, step: Converse, news: News) -> Steps:
         drive = ThreadedDrive(
