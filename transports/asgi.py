@@ -215,7 +215,7 @@ class _Request(Gathering):
 def _find_path(scope: Message) -> str:
     """The path within this application, as it came."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "")
+    root: str = scope.get("root_path", "").rstrip("/")
     if raw := scope.get("raw_path"):
         path, root = raw.decode("latin-1"), quote(root)
     if path.startswith(f"{root}/"):

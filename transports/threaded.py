@@ -123,7 +123,7 @@ def _read_headers(environ: Environ) -> RequestHeaders:
         if name.startswith("HTTP_") or (name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value)
     }
     return RequestHeaders(
-        (name.replace("_", "-").encode("ascii"), value.encode("latin-1"))
+        (name.replace("_", "-").encode("latin-1"), value.encode("latin-1"))
         for name, value in fields.items()
     )
 

@@ -272,12 +272,24 @@ def test_paths_in_a_mount(run: Run, grok: Grok) -> None:
             ("/grok/v1/models", None, "/grok", 200),
             ("/gr ok/v1/models", b"/gr%20ok/v1/models", "/gr ok", 200),
             ("/v1/models", None, "/grok", 200),
+            ("/grok/v1/models", None, "/grok/", 200),
+            ("/v1/models", None, "/", 200),
             ("/grokker/v1/models", None, "/grok", 404),
         ):
             scope = {"path": path, "root_path": root, "method": "GET"}
             server = Server(app, scope | ({} if raw is None else {"raw_path": raw}))
             await server.ask(b"")
             assert server.status == status, path
+
+    run(main)
+
+
+@both_loops
+def test_names_of_headers_that_are_none(run: Run, grok: Grok) -> None:
+    async def main() -> None:
+        server = Server(make_app(grok))
+        await server.ask(question(), headers=[("x-é".encode(), b"1"), AUTHORIZATION])
+        assert server.status == 200
 
     run(main)
 

@@ -369,6 +369,12 @@ def test_paths(app: WSGIApp) -> None:
     assert "/v1/%C3%BC" in json.loads(body)["error"]["message"]
 
 
+def test_names_of_headers_that_are_none(app: WSGIApp) -> None:
+    server = Server(app)
+    assert server.ask(question(), **{"HTTP_X_\xc3\xa9": "1"})
+    assert server.status == "200 OK"
+
+
 def test_preflight_that_asks_for_what_is_no_header(app: WSGIApp) -> None:
     """Servers that unfold lines, or do not look at them, pass these on."""
     server = Server(app)

@@ -53,7 +53,8 @@ class RequestHeaders:
     """The headers of a request, by lower-case name."""
 
     def __init__(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        self._items = [(n.decode("ascii").lower(), v.decode("latin-1")) for n, v in items]
+        # Not all servers see to it that names are ASCII; one that is not is nobody's here.
+        self._items = [(n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in items]
 
     def get(self, name: str) -> str | None:
         """The first value of a header."""
