@@ -81,7 +81,7 @@ ONLY_IN = {
         *(
             f"transports/upstream/{name}.py"
             for name in (
-                *("calls", "calls_threads", "checked", "plain", "plain_stream"),
+                *("calls", "calls_threads", "checked", "faults", "plain", "plain_stream"),
                 *("plain_threads", "rules"),
             )
         ),

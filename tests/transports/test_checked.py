@@ -11,7 +11,8 @@ import trustme
 from h2.exceptions import StreamClosedError
 
 from transports.upstream.checked import has_news, telling_faults
-from transports.upstream.rules import holds_more, tell_fault
+from transports.upstream.faults import tell_fault
+from transports.upstream.rules import holds_more
 
 
 class Memory(httpcore.AsyncNetworkStream):

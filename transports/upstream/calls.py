@@ -35,10 +35,10 @@ from ..loops.trio_loop import TRIO
 from .body import FollowedBody
 from .checked import CheckedConnection
 from .codings import build_decoder
+from .faults import FAULTS, tell_fault, was_unread
 from .plain import Loan, PlainConnection
 from .plain_stream import open_plain_stream
 from .rules import (
-    FAULTS,
     KEEPALIVE,
     MAX_IDLE_OF_ALL,
     Fetched,
@@ -51,8 +51,6 @@ from .rules import (
     is_framed,
     parse_url,
     read_headers,
-    tell_fault,
-    was_unread,
 )
 
 __all__ = ["MAX_IDLE_OF_ALL", "Fetched", "Upstream", "UpstreamCall", "UpstreamConfig"]

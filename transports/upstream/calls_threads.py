@@ -31,9 +31,9 @@ from ..loops.threads import Handover, InterruptedWaitError, News
 from .body import ChunkedBody
 from .checked import ThreadedCheckedConnection
 from .codings import build_decoder
+from .faults import FAULTS, tell_fault, was_unread
 from .plain_threads import ThreadedConnection, ThreadedLoan
 from .rules import (
-    FAULTS,
     KEEPALIVE,
     Fetched,
     IdleConnections,
@@ -45,8 +45,6 @@ from .rules import (
     is_framed,
     parse_url,
     read_headers,
-    tell_fault,
-    was_unread,
 )
 
 _Found = ResponseReceived | DataReceived | EndOfMessage | RequestFailed

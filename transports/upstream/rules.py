@@ -1,12 +1,11 @@
 """What all upstream calls have in common, whoever waits for them: how a request is put, what the
-framing of a response says, what a fault is called, and which connections are kept.
+framing of a response says, and which connections are kept. Faults are in `faults`.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Generic, Protocol, TypeAlias, TypeVar
@@ -15,13 +14,8 @@ from urllib.parse import unquote
 import attrs
 import certifi
 import httpcore
-from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, StreamReset
-from h2.exceptions import H2Error
 
 from grokproto.commands import UpstreamRequest
-
-from .codings import CodingError
 
 KEEPALIVE = 50.0
 """Seconds an idle connection is kept; servers close theirs after 60 or more."""
@@ -30,11 +24,6 @@ _MAX_IDLE = 64
 MAX_IDLE_OF_ALL = 256
 """Idle connections kept. Each is a descriptor, and users may be many."""
 _WRITE_TIMEOUT = 60.0
-
-_REPEATED = re.compile(r":? (?:bytearray\()?b['\"].*")
-"""What h11 repeats of a head that it cannot read; there may be a cookie in it."""
-_CLOSED = "Server disconnected"
-"""How httpcore tells a connection that was closed; so begins what it says, over HTTP/1.1 too."""
 
 
 @attrs.frozen
@@ -152,11 +141,11 @@ def holds_more(connection: object) -> bool:
     It would take that for the response to the next request. It does not say so itself, and where
     it does not let us look, it is taken for granted: then it is not used again.
     """
-    unread = _find_unread(connection)
+    unread = find_unread(connection)
     return unread is None or bool(unread)
 
 
-def _find_unread(connection: object) -> bytes | None:
+def find_unread(connection: object) -> bytes | None:
     """What was received over HTTP/1.1 and is no part of a response yet; None where there is no
     telling, as over HTTP/2."""
     for name in ("_http", "_connection", "_connection"):  # ours, a proxy's, httpcore's
@@ -170,75 +159,6 @@ def tell_host(url: httpcore.URL) -> bytes:
     default = {b"http": 80, b"https": 443}.get(url.scheme)
     host = b"[%b]" % url.host if b":" in url.host else url.host
     return host if url.port in (None, default) else b"%b:%d" % (host, url.port)
-
-
-# Faults
-
-FAULTS = (
-    httpcore.NetworkError,
-    httpcore.TimeoutException,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.UnsupportedProtocol,
-    httpcore.ConnectionNotAvailable,  # in the middle of a body, where it is no reason to ask again
-    H2Error,  # httpcore gives it another name up to the head only
-    CodingError,
-    ssl.SSLError,
-    OSError,
-)
-"""What may be expected of a network."""
-
-
-def was_unread(exc: httpcore.RemoteProtocolError, connection: object) -> bool:
-    """Whether the far end gave a kept connection up in good order, before it began a response, and
-    the request crossed with that: it was not read. A reset is no such sign."""
-    match exc.args:
-        case (ConnectionTerminated(error_code=ErrorCodes.NO_ERROR, last_stream_id=0),):
-            return True  # that it has read some, and not ours, httpcore tells in another way
-        case (StreamReset(error_code=ErrorCodes.REFUSED_STREAM),):
-            return True
-    return str(exc).startswith(_CLOSED) and not _find_unread(connection)
-
-
-def tell_fault(exc: BaseException) -> str:
-    """A fault in a few words."""
-    match exc:
-        case httpcore.ConnectTimeout():
-            return "no connection in time"
-        case httpcore.WriteTimeout():
-            return "the request could not be sent in time"
-        case httpcore.ProxyError():
-            return f"the proxy refused: {exc}"
-        case httpcore.ConnectionNotAvailable():
-            return "the far end gave the connection up"
-        case H2Error():
-            return _tell_h2_fault(exc)
-        case httpcore.ProtocolError(args=(H2Error() | ConnectionTerminated() | StreamReset(),)):
-            return _tell_h2_fault(exc.args[0])
-    innermost: BaseException | None = exc
-    text = ""
-    while innermost is not None:  # httpcore says what kind of fault; what it wraps says which
-        text = getattr(innermost, "strerror", None) or str(innermost) or text
-        if isinstance(innermost, BaseExceptionGroup):
-            innermost = innermost.exceptions[0]
-        elif innermost.__suppress_context__:
-            innermost = innermost.__cause__
-        else:
-            innermost = innermost.__context__
-    text = _REPEATED.sub("", " ".join(text.split()))
-    return text[:200] or type(exc).__name__
-
-
-def _tell_h2_fault(found: H2Error | ConnectionTerminated | StreamReset) -> str:
-    """The same for HTTP/2. What h2 writes of one may be a bare number, or end in an object."""
-    match found:
-        case ConnectionTerminated(error_code=code):
-            told = "the far end gave the connection up"
-            return f"{told} (HTTP/2 error {code:d})" if code else told
-        case StreamReset(error_code=code):
-            return f"the far end broke the response off (HTTP/2 error {code:d})"
-    text = " ".join(str(found).partition(": <")[0].split())
-    return f"a breach of HTTP/2: {text if ' ' in text else type(found).__name__}"[:200]
 
 
 # Connections
