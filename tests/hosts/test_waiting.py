@@ -245,3 +245,12 @@ def test_threads_do_not_disturb_each_other() -> None:
         for future in [threads.submit(work, waiting) for _ in range(8)]:
             future.result(30)
     assert most == 1
+
+
+def test_client_that_has_its_answer_may_leave() -> None:
+    news = News(lambda: True)
+    with pytest.raises(InterruptedWaitError):
+        news.wait_for(lambda: None, time.monotonic())
+    news.forget_client()
+    assert news.wait_for(lambda: None, time.monotonic()) is None
+    assert not news.interrupted

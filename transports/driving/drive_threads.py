@@ -109,6 +109,7 @@ class ThreadedDrive:
                         if ended:
                             ended = False
                             yield None
+                            self.news.forget_client()
                         event = self._wait_for(command)
         except (GeneratorExit, InterruptedWaitError):
             self.summary = self._leave()

@@ -59,6 +59,11 @@ class News:
         """Somebody has interrupted the waiting, or the client has left."""
         return self._interrupted or (self._has_left is not None and self._has_left())
 
+    def forget_client(self) -> None:
+        """The client has all that it wanted, and may leave."""
+        self._has_left = None
+        self._longest = threading.TIMEOUT_MAX
+
     def ring(self) -> None:
         """There is something to see."""
         with self.condition:
