@@ -383,27 +383,40 @@ TOO_MUCH: dict[str, bytes] = {
 schemes = pytest.mark.parametrize("scheme", ["http", "https"])
 
 
-@every_host
-@schemes
-def test_connection_that_is_in_order_is_used_again(
-    host: Host, scheme: str, authority: trustme.CA
-) -> None:
+def ask_again_and_again(
+    response: bytes,
+    times: int,
+    host: Host,
+    scheme: str,
+    authority: trustme.CA,
+    *,
+    wanted: tuple[int, bytes] = (200, b"hi"),
+) -> list[int]:
+    """Ask a far end that always says the same; the number of each request's connection."""
     served: list[int] = []
 
     def serve(connection: socket.socket, number: int) -> None:
         while wait_for_request(connection):
             served.append(number)
-            connection.sendall(GOOD)
+            connection.sendall(response)
 
     async def check(ask: Ask) -> None:
-        for _ in range(3):
+        for _ in range(times):
             answer = await ask(f"{scheme}://localhost:{port}/")
             assert isinstance(answer, Fetched)
-            assert answer.body == b"hi"
+            assert (answer.status, answer.body) == wanted
 
     with far_end(serve, build_context(authority) if scheme == "https" else None) as port:
         host(check)
-    assert served == [0, 0, 0]
+    return served
+
+
+@every_host
+@schemes
+def test_connection_that_is_in_order_is_used_again(
+    host: Host, scheme: str, authority: trustme.CA
+) -> None:
+    assert ask_again_and_again(GOOD, 3, host, scheme, authority) == [0, 0, 0]
 
 
 @every_host
@@ -412,22 +425,7 @@ def test_connection_that_is_in_order_is_used_again(
 def test_connection_on_which_something_is_left_is_not_used_again(
     name: str, host: Host, scheme: str, authority: trustme.CA
 ) -> None:
-    served: list[int] = []
-
-    def serve(connection: socket.socket, number: int) -> None:
-        while wait_for_request(connection):
-            served.append(number)
-            connection.sendall(TOO_MUCH[name])
-
-    async def check(ask: Ask) -> None:
-        for _ in range(3):
-            answer = await ask(f"{scheme}://localhost:{port}/")
-            assert isinstance(answer, Fetched)
-            assert answer.body == b"hi"
-
-    with far_end(serve, build_context(authority) if scheme == "https" else None) as port:
-        host(check)
-    assert served == [0, 1, 2]
+    assert ask_again_and_again(TOO_MUCH[name], 3, host, scheme, authority) == [0, 1, 2]
 
 
 @every_host
@@ -475,21 +473,8 @@ NO_BODY: dict[str, bytes] = {
 def test_response_that_has_no_body_is_at_its_end(
     name: str, host: Host, scheme: str, authority: trustme.CA
 ) -> None:
-    served: list[int] = []
-
-    def serve(connection: socket.socket, number: int) -> None:
-        while wait_for_request(connection):
-            served.append(number)
-            connection.sendall(NO_BODY[name])
-
-    async def check(ask: Ask) -> None:
-        for _ in range(2):
-            answer = await ask(f"{scheme}://localhost:{port}/")
-            assert isinstance(answer, Fetched)
-            assert (answer.status, answer.body) == (int(name[:3]), b"")
-
-    with far_end(serve, build_context(authority) if scheme == "https" else None) as port:
-        host(check)
+    none = (int(name[:3]), b"")
+    served = ask_again_and_again(NO_BODY[name], 2, host, scheme, authority, wanted=none)
     assert served == [0, 1]
 
 

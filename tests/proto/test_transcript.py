@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
@@ -23,6 +23,7 @@ from grokproto.transcript import (
     replay,
     tell,
 )
+from grokproto.transcript import written as shapes
 from grokproto.transcript.form import encode
 from tests.fixtures.load import BODY_EXPECTATIONS, STREAM_EXPECTATIONS, read_body, read_stream
 from tests.golden import KINDS, PNG, Kind
@@ -512,3 +513,8 @@ def test_times_are_told_from_the_beginning() -> None:
     exchange.handle(e.Start(), 100.0)
     exchange.handle(e.ClientClosed(), 101.5)
     assert [each.seconds for each in tell(keep(kept[0]))] == [0.0, 0.0, 1.5, 1.5]
+
+
+def test_every_command_has_a_shape() -> None:
+    known = {command.__name__ for command in get_args(c.Command)}
+    assert {shape.__name__ for shape in get_args(shapes.Command)} == known
