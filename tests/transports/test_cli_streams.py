@@ -86,12 +86,13 @@ def test_nobody_can_be_told() -> None:
     run_in_shell("$G --help <&- >&- 2>&-", 1)
 
 
-def test_file_without_an_end() -> None:
-    told = run_in_shell("$G parse /dev/zero", 2).stderr
+@pytest.mark.parametrize("command", ["parse", "replay"])
+def test_file_without_an_end(command: str) -> None:
+    told = run_in_shell(f"$G {command} /dev/zero", 2).stderr
     assert told == "grokproto: /dev/zero is larger than 256 MiB\n"
 
 
-@pytest.mark.parametrize("command", ["parse", "convert", "credentials import"])
+@pytest.mark.parametrize("command", ["parse", "convert", "replay", "credentials import"])
 def test_file_that_cannot_be_read(command: str) -> None:
     told = run_in_shell(f"$G {command} /proc/self/mem", 2).stderr
     assert told == "grokproto: /proc/self/mem cannot be read: Input/output error\n"

@@ -200,7 +200,7 @@ def replay_command(file: IO[bytes], quiet: bool) -> None:
     An exchange is told the recorded events, offline; its commands must be the recorded ones, byte
     for byte. Exit code 1 where they are not.
     """
-    transcript = decode_transcript(file.read())
+    transcript = decode_transcript(read_input(file))
     if not quiet:
         for told in tell(transcript):
             branch = "" if told.branch is None else f"[{told.branch}] "

@@ -16,24 +16,15 @@ from grokproto.models import ModelTable
 from . import virtual_time
 from .amounts import SECONDS, Amount
 
+_COUNT = click.IntRange(1, 10_000)
 _MAX_REQUESTS = 2_000_000
 """At the rate, which take about a minute."""
 
 
 @click.command("simulate")
+@click.option("--accounts", type=_COUNT, default=3, show_default=True, help="How many there are.")
 @click.option(
-    "--accounts",
-    type=click.IntRange(1, 10_000),
-    default=3,
-    show_default=True,
-    help="How many there are.",
-)
-@click.option(
-    "--rate",
-    type=Amount(0.001, 1e9),
-    default=60.0,
-    show_default=True,
-    help="Requests an hour.",
+    "--rate", type=Amount(0.001, 1e9), default=60.0, show_default=True, help="Requests an hour."
 )
 @click.option("--hours", type=Amount(0.001, 1e6), default=24.0, show_default=True, help="How long.")
 @click.option(
@@ -47,7 +38,7 @@ _MAX_REQUESTS = 2_000_000
 @click.option("--rotation", type=click.Choice([r.value for r in Rotation]), default="balanced")
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 10_000),
+    type=_COUNT,
     default=4,
     show_default=True,
     help="Calls at once with an account.",
