@@ -1,4 +1,6 @@
-"""What one account may still do in one quota group: the count, its window, and its limit.
+"""A credential, and what it may still do in each quota group: the count, its window, and its limit.
+
+The two are in one file since each has the other: a grant changes both.
 
 A window is a span that opens with its first call. The count is of calls granted; a call that cost
 nothing is taken off again, but only within the window in which it was counted. A limit that Grok
@@ -8,16 +10,15 @@ over the count is what it was. So a limit that Grok set too short never makes us
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import attrs
 
 from ..lease import Quota
+from ..secret import Secret
 from .clock import Span
-from .quota import MAX_TOTAL, MAX_WINDOW, Allowance
-
-if TYPE_CHECKING:
-    from .credential import Credential
+from .credential import Disabled, Kind, Origin
+from .quota import MAX_TOTAL, MAX_WINDOW, Allowance, Quotas
 
 MIN_REST = 1.0
 """Seconds that a limit lasts at least. A `retry_after` of 0 must not make a loop of refusals."""
@@ -192,3 +193,34 @@ class Ledger:
         self.window = window
         self.used = 0
         self.number += 1
+
+
+@attrs.define(eq=False)
+class Credential:
+    """A credential in a pool."""
+
+    name: str
+    """Public: a fingerprint."""
+
+    kind: Kind
+    origin: Origin
+    cookies: Mapping[str, Secret]
+    position: int
+    """Counts up with each credential added."""
+
+    disabled: Disabled | None = None
+    in_flight: int = 0
+    """Calls granted and not given back, over all groups."""
+
+    last_used: int = 0
+    """The pool's count of grants at the last grant of this credential."""
+
+    ledgers: dict[str, Ledger] = attrs.field(factory=dict)
+    """By group; those that were asked for."""
+
+    def ledger(self, group: str, quotas: Quotas) -> Ledger:
+        """The account of a group, opened where there is none."""
+        ledger = self.ledgers.get(group)
+        if ledger is None:
+            ledger = self.ledgers[group] = Ledger(self, group, quotas.find(group))
+        return ledger

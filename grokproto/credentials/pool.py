@@ -27,9 +27,9 @@ from ..failures import Failure
 from ..lease import Lease, Outcome, Quota
 from ..secret import Secret
 from .clock import Clock
-from .credential import Cause, Credential, Disabled, Kind, Origin
+from .credential import Cause, Disabled, Kind, Origin
 from .guests import GUEST_GROUP, Guests
-from .ledger import Ledger
+from .ledger import Credential, Ledger
 from .refusal import Refusal, Tally, refuse, refuse_again
 from .retries import Retries
 from .roster import Roster

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..errors import LocalProtocolError
 from ..secret import Secret
 from .clock import Clock
-from .credential import Credential, Disabled, Kind, Origin
-from .ledger import Ledger
+from .credential import Disabled, Kind, Origin
+from .ledger import Credential, Ledger
 from .rota import Rota
 from .settings import PoolSettings
 from .snapshot import Changes, CredentialRecord, record_credential, restore_credential

@@ -15,8 +15,8 @@ import msgspec
 from ..errors import ConfigurationError
 from ..secret import Secret
 from .clock import Span
-from .credential import Credential, Disabled, Kind, Origin
-from .ledger import Ledger, Limit
+from .credential import Disabled, Kind, Origin
+from .ledger import Credential, Ledger, Limit
 from .quota import Allowance, Quotas
 
 

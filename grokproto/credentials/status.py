@@ -6,8 +6,8 @@ import enum
 
 import attrs
 
-from .credential import Cause, Credential, Kind, Origin
-from .ledger import Ledger
+from .credential import Cause, Kind, Origin
+from .ledger import Credential, Ledger
 
 
 class State(enum.Enum):
