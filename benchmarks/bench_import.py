@@ -1,9 +1,8 @@
 """What does one wait for who imports the core? `python -m benchmarks.bench_import [PYTHON]`
 
-The baseline is the two packages that it stands on, which whoever has anything of theirs has loaded
-anyway. Every import is in a process of its own and they take turns; bytecode is written before. The
-time is that of the statement, without the interpreter's own start; the fastest counts, since
-nothing but other work can make an import slower.
+The baseline is msgspec, which the core stands on. Every import is in a process of its own and they
+take turns; bytecode is written before. The time is that of the statement, without the interpreter's
+own start; the fastest counts, since nothing but other work can make an import slower.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import sys
 from .measuring import tell_versions
 
 ROUNDS = 15
-BASELINE = "import attrs, msgspec"
+BASELINE = "import msgspec"
 STATEMENTS = (
     BASELINE,
     "import grokproto",
@@ -49,7 +48,7 @@ def main() -> None:
             taken = time_import(python, statement)
             if number:  # the first writes bytecode
                 found.append(taken)
-    print(f"{tell_versions('attrs', 'msgspec')}; {ROUNDS} processes each, ms\n")
+    print(f"{tell_versions('msgspec')}; {ROUNDS} processes each, ms\n")
     baseline = min(times[BASELINE])
     print(f"{'statement':54}{'fastest':>9}{'median':>9}{'of the baseline':>17}")
     for statement, found in times.items():

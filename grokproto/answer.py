@@ -2,19 +2,18 @@
 
 `grokproto.grok.reader.AnswerReader` makes them from Grok's bytes, the filters change some, a
 dialect encoder turns them into the client's bytes.
-
-There may be one for each token, so they are of the kind that is made fastest.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import msgspec
 
 from .failures import Failure
+from .quiet import Quiet
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -141,27 +140,24 @@ class Preview(msgspec.Struct, frozen=True):
     """As in `Image`."""
 
 
-class PartialPicture(msgspec.Struct, frozen=True):
+class PartialPicture(Quiet, frozen=True):
     """An unfinished picture that is ready for the client."""
+
+    UNSHOWN: ClassVar = ("data",)
 
     data: bytes
 
-    def __repr__(self) -> str:
-        return f"PartialPicture(<{len(self.data)} bytes>)"
 
-
-class Picture(msgspec.Struct, frozen=True):
+class Picture(Quiet, frozen=True):
     """A picture that is ready for the client."""
+
+    UNSHOWN: ClassVar = ("data",)
 
     link: str
     """An address, or a data URI."""
 
     data: bytes | None = None
     """The picture itself, where it was fetched."""
-
-    def __repr__(self) -> str:
-        data = self.data if self.data is None else f"<{len(self.data)} bytes>"
-        return f"Picture({self.link!r}, {data})"
 
 
 class Unknown(msgspec.Struct, frozen=True):

@@ -7,14 +7,14 @@ host's clock, the one it passes to `Exchange.handle` as `now`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
-import attrs
 import msgspec
 
 from .answer import Unknown
 from .failures import Failure
 from .lease import Lease, Outcome, Quota
+from .quiet import Quiet
 from .upstream_request import UpstreamRequest
 
 __all__ = [
@@ -43,8 +43,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class AcquireCredential:
+class AcquireCredential(msgspec.Struct, frozen=True):
     """Ask the pool for a call.
 
     Where every credential that could serve is busy with other calls, the host may wait in line for
@@ -66,16 +65,14 @@ class AcquireCredential:
     where all do."""
 
 
-@attrs.frozen
-class SendRequest:
+class SendRequest(msgspec.Struct, frozen=True):
     """Send `request` and wait for the head of its response."""
 
     request: UpstreamRequest
     deadline: float
 
 
-@attrs.frozen
-class ReceiveResponse:
+class ReceiveResponse(msgspec.Struct, frozen=True):
     """Go on waiting for the head of the response, after `SendRequest` timed out."""
 
     deadline: float
@@ -87,13 +84,11 @@ class ReceiveData(msgspec.Struct, frozen=True):
     deadline: float
 
 
-@attrs.frozen
-class CloseRequest:
+class CloseRequest(msgspec.Struct, frozen=True):
     """Give up the open upstream request, wherever it is. Never waits."""
 
 
-@attrs.frozen
-class ReleaseCredential:
+class ReleaseCredential(msgspec.Struct, frozen=True):
     """Give the lease back. Never waits."""
 
     lease: Lease
@@ -106,8 +101,7 @@ class ReleaseCredential:
     """What Grok said of the group, if it was asked."""
 
 
-@attrs.frozen
-class SendResponse:
+class SendResponse(msgspec.Struct, frozen=True):
     """Send the head of the response to the client."""
 
     status: int
@@ -121,13 +115,11 @@ class SendData(msgspec.Struct, frozen=True):
     data: bytes
 
 
-@attrs.frozen
-class EndResponse:
+class EndResponse(msgspec.Struct, frozen=True):
     """End the response to the client."""
 
 
-@attrs.frozen
-class FetchPicture:
+class FetchPicture(msgspec.Struct, frozen=True):
     """Fetch a picture that the client has linked to, within `timeout` seconds.
 
     The address is a stranger's. A host that fetches it must see to it that it leads to a public
@@ -138,8 +130,7 @@ class FetchPicture:
     timeout: float
 
 
-@attrs.frozen
-class FetchPreview:
+class FetchPreview(msgspec.Struct, frozen=True):
     """Fetch an unfinished picture of Grok's, within `timeout` seconds, while the open response
     waits.
 
@@ -153,11 +144,12 @@ class FetchPreview:
     """Bytes; a larger picture is not wanted."""
 
 
-@attrs.frozen
-class StorePicture:
+class StorePicture(Quiet, frozen=True):
     """Keep a picture where the client can fetch it."""
 
-    data: bytes = attrs.field(repr=False)
+    UNSHOWN: ClassVar = ("data",)
+
+    data: bytes
     media_type: str
 
 
@@ -187,8 +179,7 @@ class Joint(Protocol):
         ...
 
 
-@attrs.frozen
-class Fork:
+class Fork(msgspec.Struct, frozen=True):
     """Drive several exchanges to their ends, at once if that can be.
 
     Whatever a branch wants done for the client goes to `join` instead, as its `Finish` does. The
@@ -199,15 +190,13 @@ class Fork:
     join: Joint
 
 
-@attrs.frozen
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Do nothing until the host's clock reaches `until`."""
 
     until: float
 
 
-@attrs.frozen
-class Summary:
+class Summary(msgspec.Struct, frozen=True):
     """What became of an exchange, for a log line."""
 
     status: int | None
@@ -234,8 +223,7 @@ class Summary:
     """Names in Grok's answers that nobody here knows: its API may have changed."""
 
 
-@attrs.frozen
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The exchange is over; nothing is owed. The last command, and it takes no answer."""
 
     summary: Summary

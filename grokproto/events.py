@@ -6,16 +6,15 @@ command stands in `grokproto.states.REPLIES`.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
-import attrs
 import msgspec
 
 from .lease import Lease
+from .quiet import Quiet
 
 
-@attrs.frozen
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Begin. The first event of every exchange, and only the first."""
 
 
@@ -23,15 +22,13 @@ class Completed(msgspec.Struct, frozen=True):
     """The command was carried out and had nothing to report."""
 
 
-@attrs.frozen
-class CredentialAcquired:
+class CredentialAcquired(msgspec.Struct, frozen=True):
     """The pool granted a call."""
 
     lease: Lease
 
 
-@attrs.frozen
-class NoCredential:
+class NoCredential(msgspec.Struct, frozen=True):
     """The pool could grant nothing now."""
 
     message: str
@@ -45,8 +42,7 @@ class NoCredential:
     little may help."""
 
 
-@attrs.frozen
-class ResponseReceived:
+class ResponseReceived(msgspec.Struct, frozen=True):
     """Status and headers of the upstream response came; its body follows by `ReceiveData`."""
 
     status: int
@@ -60,8 +56,7 @@ class DataReceived(msgspec.Struct, frozen=True):
     data: bytes
 
 
-@attrs.frozen
-class EndOfMessage:
+class EndOfMessage(msgspec.Struct, frozen=True):
     """The upstream body is over."""
 
     framed: bool = True
@@ -69,8 +64,7 @@ class EndOfMessage:
     closed the connection, which might as well be a fault."""
 
 
-@attrs.frozen
-class RequestFailed:
+class RequestFailed(msgspec.Struct, frozen=True):
     """The upstream call broke off; its connection is gone and there is nothing to close."""
 
     reason: str
@@ -83,41 +77,37 @@ class RequestFailed:
     """The host has made the call twice, since the first had broken off without an answer."""
 
 
-@attrs.frozen
-class PictureFetched:
+class PictureFetched(Quiet, frozen=True):
     """The picture that was to be fetched is here. Its bytes may still be anything."""
 
-    data: bytes = attrs.field(repr=False)
+    UNSHOWN: ClassVar = ("data",)
+
+    data: bytes
 
 
-@attrs.frozen
-class PictureRefused:
+class PictureRefused(msgspec.Struct, frozen=True):
     """The picture that was to be fetched cannot be had."""
 
     reason: str
     """Why, in a few words that a client may see, such as `it is larger than 1 MiB`."""
 
 
-@attrs.frozen
-class PictureStored:
+class PictureStored(msgspec.Struct, frozen=True):
     """The picture is kept."""
 
     url: str
     """Where the client finds it."""
 
 
-@attrs.frozen
-class TimedOut:
+class TimedOut(msgspec.Struct, frozen=True):
     """The command's deadline passed. What it waits for is still outstanding."""
 
 
-@attrs.frozen
-class ClientClosed:
+class ClientClosed(msgspec.Struct, frozen=True):
     """The client has left. May answer any command that waits, once."""
 
 
-@attrs.frozen
-class ServerStopping:
+class ServerStopping(msgspec.Struct, frozen=True):
     """The host is about to end and will not wait for this exchange any longer. May answer any
     command that waits for something other than the client, once; the exchange tells the client,
     and finishes."""

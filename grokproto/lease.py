@@ -9,13 +9,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from .secret import Secret
 
 
-@attrs.frozen
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """One granted call: a credential, for one attempt at one request.
 
     It is given back exactly once, with an `Outcome`.
@@ -30,7 +29,7 @@ class Lease:
     group: str
     """The quota group the call counts against, such as `grok-3`."""
 
-    cookies: Mapping[str, Secret] = attrs.field(factory=dict)
+    cookies: Mapping[str, Secret] = msgspec.field(default_factory=dict)
     """Cookies that make a request the account's own: `sso` and `sso-rw`, or a guest's three."""
 
     wants_quota: bool = False
@@ -57,8 +56,7 @@ class Outcome(enum.Enum):
     """Grok has blocked the account."""
 
 
-@attrs.frozen
-class Quota:
+class Quota(msgspec.Struct, frozen=True):
     """What `rest/rate-limits` says of one group of one account.
 
     [recorded] `{"windowSizeSeconds":7200,"remainingQueries":46,"totalQueries":50}`,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import attrs
+import msgspec
 
 from .errors import ConfigurationError, InvalidRequestError
 
@@ -19,8 +19,7 @@ TOOLS = (*IMAGE_TOOLS, *SEARCH_TOOLS)
 """Every key of `toolOverrides` that the body of 2025 has."""
 
 
-@attrs.frozen
-class Model:
+class Model(msgspec.Struct, frozen=True):
     """One row: a name for clients, and what it means to Grok."""
 
     name: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
 import msgspec
+from msgspec.structs import replace
 
 from .dialects.base import Dialect
 from .errors import InvalidRequestError
@@ -64,7 +64,7 @@ def read_plan(
     )
     _check_length(prompt, settings)
     plan = Plan(
-        attrs.evolve(
+        replace(
             request,
             turns=(),  # they may be large, and the answer may be long
             thinking=thinking,

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
 import msgspec
+from msgspec.structs import replace
 
 from .dialects import DIALECTS
 from .dialects.base import Dialect
@@ -126,7 +126,7 @@ class Question(msgspec.Struct, frozen=True):
 
 def _trim(request: UpstreamRequest) -> UpstreamRequest:
     headers = tuple(pair for pair in request.headers if pair[0] not in _NOT_OURS)
-    return attrs.evolve(request, headers=headers)
+    return replace(request, headers=headers)
 
 
 def read_question(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
-import attrs
 import msgspec
 
+from .quiet import Quiet
 from .settings import SearchFormat, ThinkingFormat
 
 
@@ -26,33 +26,36 @@ class TextPart(msgspec.Struct, frozen=True):
     text: str
 
 
-@attrs.frozen
-class ImagePart:
+class ImagePart(Quiet, frozen=True):
     """A picture of a turn."""
 
-    content: str = attrs.field(repr=False)
+    UNSHOWN: ClassVar = ("content",)
+
+    content: str
     """Base64, without the `data:` prefix."""
 
     media_type: str
     """Such as `image/png`."""
 
 
-@attrs.frozen
-class ImageLink:
+class ImageLink(Quiet, frozen=True):
     """A picture of a turn that has yet to be fetched."""
 
-    url: str = attrs.field(repr=False)
+    UNSHOWN: ClassVar = ("url",)
+
+    url: str
     """http or https."""
 
     path: str = ""
     """Where it stands in the request, for errors."""
 
 
-@attrs.frozen
-class FilePart:
+class FilePart(Quiet, frozen=True):
     """A text file of a turn."""
 
-    content: str = attrs.field(repr=False)
+    UNSHOWN: ClassVar = ("content",)
+
+    content: str
     """Base64."""
 
     name: str
@@ -71,8 +74,7 @@ class Turn(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
 
 
-@attrs.frozen
-class Drawing:
+class Drawing(msgspec.Struct, frozen=True):
     """Pictures are wanted rather than an answer in words."""
 
     count: int = 1
@@ -85,8 +87,7 @@ class Drawing:
     """How many unfinished states are to be shown while they are drawn, at the most."""
 
 
-@attrs.frozen
-class ChatRequest:
+class ChatRequest(msgspec.Struct, frozen=True):
     """A conversation that wants its next turn.
 
     What is None was not said; the operator's settings decide then.

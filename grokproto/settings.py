@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from .secret import Secret
 
@@ -63,8 +63,7 @@ class LongInput(enum.Enum):
     """The client is told."""
 
 
-@attrs.frozen
-class ImageHost:
+class ImageHost(msgspec.Struct, frozen=True):
     """An image host to which generated pictures are uploaded for the client to link to."""
 
     kind: str
@@ -74,8 +73,7 @@ class ImageHost:
     key: Secret
 
 
-@attrs.frozen
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """Everything an exchange wants to know besides the request. Times are in seconds."""
 
     base_url: str = "https://grok.com"
@@ -85,10 +83,10 @@ class Settings:
     """Where pictures with a relative address are, without a trailing slash."""
 
     user_agent: str = DEFAULT_USER_AGENT
-    headers: Mapping[str, Secret] = attrs.field(factory=dict)
+    headers: Mapping[str, Secret] = msgspec.field(default_factory=dict)
     """Further headers for grok.com, such as `x-statsig-id`; they win over ours."""
 
-    cookies: Mapping[str, Secret] = attrs.field(factory=dict)
+    cookies: Mapping[str, Secret] = msgspec.field(default_factory=dict)
     """Further cookies for grok.com, such as `cf_clearance`."""
 
     temporary: bool = False

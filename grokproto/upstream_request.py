@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import attrs
+from typing import ClassVar
+
+from .quiet import Quiet
 
 
-@attrs.frozen
-class UpstreamRequest:
+class UpstreamRequest(Quiet, frozen=True):
     """An HTTP request to one of the far ends. Its body is complete; its answer is streamed."""
+
+    UNSHOWN: ClassVar = ("headers", "body")
 
     method: str
     url: str
     """Absolute, http or https."""
 
-    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    headers: tuple[tuple[str, str], ...]
     """Without host and content-length, which the host of the exchange adds. May hold cookies
     and keys."""
 
-    body: bytes = attrs.field(default=b"", repr=False)
+    body: bytes = b""

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import msgspec
 
 from grokproto import commands as c
 from grokproto import events as e
@@ -133,11 +132,7 @@ _ANY_TIME = (e.ClientClosed, e.ServerStopping)
 
 
 def _list_fields(kind: Any) -> str:
-    if issubclass(kind, msgspec.Struct):
-        names = list(kind.__struct_fields__)
-    else:
-        names = [field.name for field in attrs.fields(kind)]
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(f"`{name}`" for name in kind.__struct_fields__)
 
 
 def _first_sentence(kind: type) -> str:

@@ -7,9 +7,9 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-import attrs
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from grokproto import Question, Settings, answer, read_question
 from tests.playbook import chat_body
@@ -43,7 +43,7 @@ def program(
     _, names = run_python(change(find_block(document, "python", has)))
 
     def read(body: bytes, settings: Settings | None = None) -> Question:
-        return read_question(body, settings=attrs.evolve(settings or Settings(), base_url=url))
+        return read_question(body, settings=replace(settings or Settings(), base_url=url))
 
     names["read_question"] = read
     return names.get("answer") if callable(names.get("answer")) else names["ask"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
+from msgspec.structs import replace
 
 from ..answer import AnswerEvent, EndReason, Failed, Image
 from ..failures import Failure
@@ -44,7 +44,7 @@ class EventConverter(Converter[AnswerEvent, AnswerEvent]):
     ) -> None:
         self._is_raw = question is None
         if question is None:
-            settings = attrs.evolve(
+            settings = replace(
                 settings or Settings(),
                 thinking=ThinkingFormat.REASONING_CONTENT,
                 search=frozenset(),

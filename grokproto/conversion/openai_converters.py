@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-import attrs
 import msgspec
+from msgspec.structs import replace
 
 from ..answer import EndReason
 from ..dialects import DIALECTS
@@ -124,7 +124,7 @@ class ChunkConverter(_EncodingConverter[Chunk]):
         link_picture: Callable[[str], str] | None = None,
     ) -> None:
         request = question.request if isinstance(question, Question) else question
-        streamed = attrs.evolve(request, stream=True)
+        streamed = replace(request, stream=True)
         encoder = DIALECTS["openai_chat"].build_encoder(streamed, identity, created)
         super().__init__(question, encoder, settings, link_picture)
 

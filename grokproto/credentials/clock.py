@@ -17,7 +17,8 @@ the Unix time at which it started.
 
 from __future__ import annotations
 
-import attrs
+import msgspec
+from msgspec.structs import replace
 
 _MAX_LANDINGS = 8
 """Kept for one span. Each is earlier than the last; so many do not happen by chance."""
@@ -49,8 +50,7 @@ class Clock:
         self._told = False
 
 
-@attrs.frozen
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """A length of time that began at some moment."""
 
     since: float
@@ -95,4 +95,4 @@ class Span:
                     break
         if not kept or kept[-1] > now:
             kept[_MAX_LANDINGS - 1 :] = [now]
-        return attrs.evolve(self, landings=tuple(kept))
+        return replace(self, landings=tuple(kept))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-import attrs
+import msgspec
 
 
 class Kind(enum.Enum):
@@ -40,8 +40,7 @@ class Cause(enum.Enum):
     """A person did."""
 
 
-@attrs.frozen
-class Disabled:
+class Disabled(msgspec.Struct, frozen=True):
     """Why a credential is out of service. Only a person can change it."""
 
     cause: Cause

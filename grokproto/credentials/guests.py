@@ -7,7 +7,8 @@ bounded: as many as there are places at once, and then one for each `interval`.
 
 from __future__ import annotations
 
-import attrs
+import msgspec
+from msgspec.structs import replace
 
 from .clock import Clock, Span
 from .refusal import BUSY_RETRY, Refusal, tell_duration
@@ -16,8 +17,7 @@ GUEST_GROUP = "grok-2"
 """The only quota group that guests serve."""
 
 
-@attrs.frozen
-class GuestSettings:
+class GuestSettings(msgspec.Struct, frozen=True):
     """How guests are used."""
 
     level: int = 2
@@ -101,7 +101,7 @@ class Guests:
             usable: Guests that are not used up; this request may have tried them.
         """
         if self.unavailable is not None:
-            return attrs.evolve(
+            return replace(
                 refusal,
                 message=f"No guest session can answer for {GUEST_GROUP}, and the site gives no new "
                 f"one ({self.unavailable}); the operator of this server can set GUEST_SESSIONS, "
@@ -111,7 +111,7 @@ class Guests:
             return refusal
         fetch = self._next_fetch()
         changes = [fetch or BUSY_RETRY, refusal.retry_after]
-        return attrs.evolve(
+        return replace(
             refusal,
             message=f"No guest session is free for {GUEST_GROUP}; a new one is asked for "
             f"{f'in {tell_duration(fetch)}' if fetch else 'now'}.",

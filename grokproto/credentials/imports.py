@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import attrs
 import msgspec
 
 from ..cookies import SSO
@@ -28,8 +27,7 @@ from .cookies import parse_account
 _KEYS = (SSO, "token", "cookie", "cookies")
 
 
-@attrs.frozen
-class Import:
+class Import(msgspec.Struct, frozen=True):
     """What was found."""
 
     accounts: tuple[Mapping[str, Secret], ...]

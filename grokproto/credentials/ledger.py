@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+import msgspec
+from msgspec.structs import replace
 
 from ..lease import Quota
 from ..secret import Secret
@@ -24,8 +26,7 @@ MIN_REST = 1.0
 """Seconds that a limit lasts at least. A `retry_after` of 0 must not make a loop of refusals."""
 
 
-@attrs.frozen
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """Grok's word that no more calls are possible for a while."""
 
     span: Span
@@ -140,7 +141,7 @@ class Ledger:
             window = Span(now, quota.wait)
         elif open_:
             assert self.window is not None
-            window = attrs.evolve(self.window, length=quota.window)
+            window = replace(self.window, length=quota.window)
             if window.end(now) is None:  # shorter than we thought, and Grok's is still open
                 window = Span(now, quota.window)
         else:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-import attrs
+import msgspec
 
 from ..errors import LocalProtocolError
 from ..failures import Failure
@@ -38,8 +38,7 @@ from .snapshot import Changes, CredentialRecord, record_credential
 from .status import CredentialStatus, describe
 
 
-@attrs.frozen
-class _Grant:
+class _Grant(msgspec.Struct, frozen=True):
     """A lease that is out."""
 
     lease: Lease

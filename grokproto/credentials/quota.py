@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from ..errors import ConfigurationError
 
@@ -23,8 +23,7 @@ MAX_WINDOW = 31 * _DAY
 and would keep an account out for as long."""
 
 
-@attrs.frozen
-class Allowance:
+class Allowance(msgspec.Struct, frozen=True):
     """So many calls in a window. The window opens with its first call."""
 
     total: int
@@ -50,11 +49,10 @@ DEFAULT_QUOTA = Allowance(20, _DAY)
 _OTHERS = "default"
 
 
-@attrs.frozen
-class Quotas:
+class Quotas(msgspec.Struct, frozen=True):
     """What each group is guessed to have."""
 
-    groups: Mapping[str, Allowance] = attrs.field(factory=lambda: dict(DEFAULT_QUOTAS))
+    groups: Mapping[str, Allowance] = msgspec.field(default_factory=lambda: dict(DEFAULT_QUOTAS))
     others: Allowance = DEFAULT_QUOTA
 
     def find(self, group: str) -> Allowance:

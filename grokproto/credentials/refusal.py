@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from ..events import NoCredential
 from .credential import Kind
@@ -12,8 +12,7 @@ BUSY_RETRY = 5.0
 a call ends; an answer takes about so long."""
 
 
-@attrs.frozen
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """No call was granted. The counts are of credentials; each is in one of them."""
 
     group: str
@@ -46,8 +45,7 @@ class Refusal:
         return NoCredential(self.message, self.retry_after, busy=self.waiting)
 
 
-@attrs.frozen
-class Tally:
+class Tally(msgspec.Struct, frozen=True):
     """What became of all credentials of one kind, for one request."""
 
     cooling: int

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from .guests import GuestSettings
 from .quota import Quotas
 from .rota import Rotation
 
 
-@attrs.frozen
-class PoolSettings:
+class PoolSettings(msgspec.Struct, frozen=True):
     """How a pool chooses, counts, and bounds."""
 
     rotation: Rotation = Rotation.BALANCED
     concurrency: int = 4
     """Calls that one credential may have in flight, over all groups."""
 
-    quotas: Quotas = attrs.field(factory=Quotas)
+    quotas: Quotas = msgspec.field(default_factory=Quotas)
     quota_probe: bool = True
     """Leases may ask for the group's real quota."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 import msgspec
 
 from ..errors import ConfigurationError
@@ -20,8 +19,7 @@ from .ledger import Credential, Ledger, Limit
 from .quota import Allowance, Quotas
 
 
-@attrs.frozen
-class LedgerRecord:
+class LedgerRecord(msgspec.Struct, frozen=True):
     """One quota group of one credential."""
 
     group: str
@@ -38,8 +36,7 @@ class LedgerRecord:
     last_used: int = 0
 
 
-@attrs.frozen
-class CredentialRecord:
+class CredentialRecord(msgspec.Struct, frozen=True):
     """One credential. Holds cookies: `encode_record` shows them, a repr does not."""
 
     name: str
@@ -52,8 +49,7 @@ class CredentialRecord:
     ledgers: tuple[LedgerRecord, ...] = ()
 
 
-@attrs.frozen
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """What a store must write to know what the pool knows."""
 
     records: tuple[CredentialRecord, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-import attrs
+import msgspec
 
 from .credential import Cause, Kind, Origin
 from .ledger import Credential, Ledger
@@ -23,8 +23,7 @@ class State(enum.Enum):
     DISABLED = "disabled"
 
 
-@attrs.frozen
-class GroupStatus:
+class GroupStatus(msgspec.Struct, frozen=True):
     """One quota group of a credential."""
 
     group: str
@@ -43,8 +42,7 @@ class GroupStatus:
     """How long, Unix seconds."""
 
 
-@attrs.frozen
-class CredentialStatus:
+class CredentialStatus(msgspec.Struct, frozen=True):
     """One credential."""
 
     name: str

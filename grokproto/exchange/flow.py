@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import attrs
+import msgspec
 from msgspec.structs import replace
 
 from ..answer import Usage, add_up
@@ -28,8 +28,7 @@ from .reply import Reply
 IGNORED_HEADER = "x-grokproto-ignored"
 
 
-@attrs.frozen
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What an exchange is given to work with."""
 
     dialect: Dialect

@@ -21,7 +21,6 @@ Sources: fixtures `plain.ndjson`, `followup_flat.ndjson`, and docs/wire.md 3.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -121,6 +120,8 @@ def decode_payload(payload: msgspec.Raw) -> Any:
 def _decode_leniently(payload: bytes) -> Any:
     """What is not as it should be in a payload is not seen before: what nobody has read so far was
     looked at for its grammar only. Bytes may be no text, and a number too large for a float."""
+    import json  # noqa: PLC0415  # it takes milliseconds to load, and hardly anybody needs it
+
     try:
         return json.loads(payload.decode("utf-8", "replace"), parse_int=_read_whole_number)
     except (ValueError, RecursionError):

@@ -21,7 +21,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import TypeAlias
 from urllib.parse import quote, urljoin, urlsplit
 
-import attrs
+import msgspec
 
 from ..errors import GrokprotoError
 
@@ -98,8 +98,7 @@ class PictureFetchError(GrokprotoError):
         self.fault = fault
 
 
-@attrs.frozen
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """An address, taken apart."""
 
     scheme: str

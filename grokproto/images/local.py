@@ -20,7 +20,7 @@ import hmac
 import re
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from ..errors import InvalidRequestError
 
@@ -47,8 +47,7 @@ _TOKEN = re.compile(rf"({_STEM})-([0-9a-f]{{64}})(\.(?:png|jpg|webp|gif))", re.A
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?", re.ASCII)
 
 
-@attrs.frozen
-class PictureName:
+class PictureName(msgspec.Struct, frozen=True):
     """The name of a picture's file, taken apart."""
 
     text: str

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import attrs
 import msgspec
 
 from .. import events as e
@@ -86,14 +85,8 @@ def _walk(value: Any, on_bytes: Callable[[bytes], Any], on_text: Callable[[str],
         return [walk(each) for each in value]
     return {
         "is": type(value).__name__,
-        **{n: walk(getattr(value, n)) for n in _fields(type(value))},
+        **{name: walk(getattr(value, name)) for name in value.__struct_fields__},
     }
-
-
-def _fields(kind: Any) -> list[str]:
-    if issubclass(kind, msgspec.Struct):
-        return list(kind.__struct_fields__)
-    return [field.name for field in attrs.fields(kind)]
 
 
 def decode_event(written: JSON) -> e.Event:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-import attrs
+import msgspec
 
 _PIECE = re.compile(r'"(?P<inside>[^"\\\n]*(?:\\[^\n][^"\\\n]*)*\\?)"?|[{}\n]|[^"{}\n]+')
 _KEY_FOLLOWS = re.compile(r"[ \t\r\n]*:")
@@ -43,8 +43,7 @@ _SAYS_NOTHING = re.compile(r"-?(?:[0-9]{1,6}(?:\.[0-9]{0,6})?)?(?:[eE][+-]?[0-9]
 _DIGIT = re.compile(r"[0-9]")
 
 
-@attrs.define
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """A string in a text."""
 
     start: int

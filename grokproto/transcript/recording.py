@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
-import attrs
+import msgspec
 
 from ..commands import (
     Branch,
@@ -48,8 +48,7 @@ null where none of it is used; `reason` is a sentence where no call is possible.
 """
 
 
-@attrs.frozen
-class Opening:
+class Opening(msgspec.Struct, frozen=True):
     """What an exchange was made of."""
 
     body: bytes
@@ -63,8 +62,7 @@ class Opening:
     """Those that were made, in order."""
 
 
-@attrs.frozen
-class Handled:
+class Handled(msgspec.Struct, frozen=True):
     """An event came, and a command went."""
 
     branch: int | None
@@ -76,16 +74,14 @@ class Handled:
     """After an answer of the pool's: what its credentials are like."""
 
 
-@attrs.frozen
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """The last command of a branch went into the joint; this came out of it."""
 
     branch: int
     commands: tuple[ClientCommand, ...]
 
 
-@attrs.frozen
-class Abandoned:
+class Abandoned(msgspec.Struct, frozen=True):
     """The host dropped it."""
 
     branch: int | None
@@ -96,8 +92,7 @@ class Abandoned:
 Step: TypeAlias = Handled | Taken | Abandoned
 
 
-@attrs.frozen
-class Recording:
+class Recording(msgspec.Struct, frozen=True):
     """All that happened to an exchange."""
 
     opening: Opening

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeGuard
 
-import attrs
+from msgspec.structs import replace
 
 from ..events import (
     CredentialAcquired,
@@ -41,7 +41,7 @@ class _Data(Protocol):
 
 def redact_opening(opening: Opening, *, keep_text: bool) -> tuple[Redaction | None, Opening]:
     """What an exchange was made of, and what redacts the rest; None where text is kept."""
-    settings = attrs.evolve(
+    settings = replace(
         opening.settings,
         base_url=_move(opening.settings.base_url, _DEFAULTS.base_url),
         assets_url=_move(opening.settings.assets_url, _DEFAULTS.assets_url),
@@ -56,9 +56,9 @@ def redact_opening(opening: Opening, *, keep_text: bool) -> tuple[Redaction | No
         ),
     )
     if keep_text:
-        return None, attrs.evolve(opening, settings=settings)
+        return None, replace(opening, settings=settings)
     redaction = Redaction(opening.body, opening.models)
-    return redaction, attrs.evolve(
+    return redaction, replace(
         opening,
         body=redaction.request(opening.body),
         headers={name: redaction.header(value) for name, value in opening.headers.items()},
@@ -120,25 +120,25 @@ def _has_data(step: Step) -> TypeGuard[_Data]:
 def _redact(event: Event, redaction: Redaction | None) -> Event:
     match event:
         case CredentialAcquired(lease):
-            return attrs.evolve(event, lease=attrs.evolve(lease, cookies=_hide(lease.cookies)))
+            return replace(event, lease=replace(lease, cookies=_hide(lease.cookies)))
         case ResponseReceived(_, headers):
             kept = tuple(
                 (name, value if redaction is None else redaction.grok_header(value))
                 for name, value in headers
                 if name in _KEPT_HEADERS
             )
-            return attrs.evolve(event, headers=kept)
+            return replace(event, headers=kept)
     if redaction is None:
         return event
     match event:
         case NoCredential(message):
-            return attrs.evolve(event, message=redaction.reason(message))
+            return replace(event, message=redaction.reason(message))
         case PictureFetched(data):
-            return attrs.evolve(event, data=redaction.picture(data))
+            return replace(event, data=redaction.picture(data))
         case PictureRefused(reason) | RequestFailed(reason):
-            return attrs.evolve(event, reason=redaction.reason(reason))
+            return replace(event, reason=redaction.reason(reason))
         case PictureStored(url):
-            return attrs.evolve(event, url=redaction.name(url))
+            return replace(event, url=redaction.name(url))
     return event
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, assert_never
 
-import attrs
+import msgspec
 
 from .. import events as e
 from ..failures import POLICIES, FailureKind, Retry
@@ -36,8 +36,7 @@ _BESIDE = 6
 """Accounts beside the one that is meant that are told of."""
 
 
-@attrs.frozen
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """One sentence."""
 
     seconds: float

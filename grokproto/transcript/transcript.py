@@ -16,7 +16,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import attrs
+import msgspec
+from msgspec.structs import replace
 
 from ..commands import Command
 from ..dialects import DIALECTS
@@ -33,8 +34,7 @@ from .written import WrittenAbandoned, WrittenHandled, WrittenHead, WrittenTaken
 FORMAT = 1
 
 
-@attrs.frozen
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One step, with the written form of what came of it."""
 
     branch: int | None
@@ -61,8 +61,7 @@ class Entry:
         return player.take(self.branch)
 
 
-@attrs.frozen
-class Transcript:
+class Transcript(msgspec.Struct, frozen=True):
     """A recording that may be kept."""
 
     opening: Opening
@@ -100,7 +99,7 @@ def build_transcript(recording: Recording, *, keep_text: bool = False) -> Transc
             if commands is None or [outline(c) for c in commands] != entry.commands:
                 differs = number
             else:
-                entry = attrs.evolve(entry, commands=[encode(c) for c in commands])
+                entry = replace(entry, commands=[encode(c) for c in commands])
         entries.append(entry)
     return Transcript(opening, entries, keep_text, recording.whole, differs)
 
@@ -173,7 +172,7 @@ def decode_transcript(data: bytes) -> Transcript:
         except (ValueError, TypeError, ConfigurationError) as exc:
             raise _refuse(number, str(exc)) from exc
     assert transcript is not None
-    return attrs.evolve(transcript, entries=entries)
+    return replace(transcript, entries=entries)
 
 
 def _refuse(number: int, why: str) -> ConfigurationError:
@@ -222,8 +221,7 @@ def _decode_entry(written: Any) -> Entry:
     return Entry(branch, None, now, written["abandoned"])
 
 
-@attrs.frozen
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """What a fresh exchange does otherwise."""
 
     number: int

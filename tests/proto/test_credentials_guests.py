@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
 import pytest
+from msgspec.structs import replace
 
 from grokproto.credentials import (
     GUEST_GROUP,
@@ -78,7 +78,7 @@ def test_guests_serve_grok_2_only() -> None:
 
 
 def test_without_guests_accounts_serve_grok_2() -> None:
-    pool = make_pool(1, "account", settings=attrs.evolve(SETTINGS, guests=None))
+    pool = make_pool(1, "account", settings=replace(SETTINGS, guests=None))
     assert set(take(pool).cookies) == {"sso", "sso-rw"}
     assert pool.guests_wanted(NOW) == 0
     pool.guests_unavailable("nobody asked", NOW)

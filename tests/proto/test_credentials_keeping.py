@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-import attrs
 import pytest
+from msgspec.structs import replace
 
 from grokproto.credentials import (
     Allowance,
@@ -71,7 +71,7 @@ def test_all_is_kept() -> None:
     pool = make_eventful_pool()
     restored, records = start_again(pool)
     assert records == pool.snapshot()
-    before = [attrs.evolve(shown, in_flight=0) for shown in pool.status(NOW)]
+    before = [replace(shown, in_flight=0) for shown in pool.status(NOW)]
     assert list(restored.status(NOW)) == before
     assert [shown.state for shown in before[:5]] == [
         *(State.READY, State.COOLING, State.DISABLED, State.DISABLED, State.READY)
@@ -179,8 +179,8 @@ def test_restore_takes_nobody_twice() -> None:
     records = pool.snapshot()
     for wrong in (
         [records[0], records[0]],
-        [records[0], attrs.evolve(records[0], name="other")],
-        [attrs.evolve(records[0], cookies={})],
+        [records[0], replace(records[0], name="other")],
+        [replace(records[0], cookies={})],
     ):
         fresh = CredentialPool(SETTINGS)
         with pytest.raises(LocalProtocolError):
@@ -191,7 +191,7 @@ def test_restore_takes_nobody_twice() -> None:
     assert pool.snapshot() == records
     # The same value may be an account's cookie and a guest's.
     fresh = CredentialPool(SETTINGS)
-    fresh.restore([records[0], attrs.evolve(records[0], name="guest", kind=Kind.GUEST)])
+    fresh.restore([records[0], replace(records[0], name="guest", kind=Kind.GUEST)])
     assert len(fresh) == 2
 
 

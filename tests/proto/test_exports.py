@@ -122,3 +122,8 @@ def test_import_loads_nothing_that_does_io() -> None:
     loaded = run("import sys; from grokproto import *; print(*sys.modules)").split()
     assert "grokproto.exchange" in loaded
     assert not {"trio", "h11", "httpcore", "asyncio", "socket", "transports"} & set(loaded)
+
+
+def test_import_loads_what_is_slow_to_load_only_where_it_is_used() -> None:
+    loaded = run("import sys; from grokproto import *; print(*sys.modules)").split()
+    assert not {"attrs", "attr", "json", "hashlib", "hmac", "dataclasses"} & set(loaded)

@@ -24,7 +24,7 @@ THIRD_PARTY = {"attrs", "msgspec"}
 BUILT_IN_IMPURE = {"open", "print", "input", "exec", "eval", "breakpoint"}
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "secret", "cookies", "lease", "failures", "upstream_request"}),
+    frozenset({"errors", "secret", "quiet", "cookies", "lease", "failures", "upstream_request"}),
     frozenset({"events", "commands", "request", "answer", "settings", "states", "models"}),
     frozenset({"prompt", "usage", "media", "filters", "cuts", "citations"}),
     frozenset({"grok", "images", "dialects", "credentials"}),

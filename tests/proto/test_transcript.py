@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, get_args
 
-import attrs
 import pytest
+from msgspec.structs import replace
 
 from grokproto import ConfigurationError, Secret, Settings
 from grokproto import commands as c
@@ -250,13 +250,13 @@ def differing() -> Transcript:
     """One where a number in the text has a meaning of its own."""
     recording = record(FakeHost(lambda _: answered("plain.ndjson")), chat_body(stream=True))
     steps = [
-        attrs.evolve(step, event=e.DataReceived(step.event.data + b"\n"))
+        replace(step, event=e.DataReceived(step.event.data + b"\n"))
         if isinstance(step.event, e.DataReceived)
         else step
         for step in recording.steps
     ]
-    steps[4] = attrs.evolve(steps[4], command=c.ReceiveData(77.0))
-    return keep(attrs.evolve(recording, steps=steps))
+    steps[4] = replace(steps[4], command=c.ReceiveData(77.0))
+    return keep(replace(recording, steps=steps))
 
 
 def test_another_way_is_told() -> None:
@@ -270,8 +270,8 @@ def test_another_way_is_told() -> None:
 
 def test_event_that_cannot_come_is_another_way() -> None:
     recording = record(FakeHost(lambda _: answered("plain.ndjson")))
-    steps = [attrs.evolve(step, event=e.Completed()) for step in recording.steps[:1]]
-    assert keep(attrs.evolve(recording, steps=steps)).differs == 0
+    steps = [replace(step, event=e.Completed()) for step in recording.steps[:1]]
+    assert keep(replace(recording, steps=steps)).differs == 0
 
 
 # Replay
@@ -280,8 +280,8 @@ def test_event_that_cannot_come_is_another_way() -> None:
 def tampered(transcript: Transcript, number: int, **changes: Any) -> Transcript:
     """With one entry changed."""
     entries = list(transcript.entries)
-    entries[number] = attrs.evolve(entries[number], **changes)
-    return attrs.evolve(transcript, entries=entries)
+    entries[number] = replace(entries[number], **changes)
+    return replace(transcript, entries=entries)
 
 
 def test_difference_is_found() -> None:
@@ -319,8 +319,8 @@ def test_event_that_no_host_tells_is_a_difference() -> None:
 
 def test_ids_that_are_missing_are_told() -> None:
     transcript = keep(record(FakeHost(lambda _: answered("plain.ndjson"))))
-    opening = attrs.evolve(transcript.opening, ids=[])
-    *_, difference = replay(attrs.evolve(transcript, opening=opening))
+    opening = replace(transcript.opening, ids=[])
+    *_, difference = replay(replace(transcript, opening=opening))
     assert difference is not None
     assert difference.found == "another id is wanted than there were"
 

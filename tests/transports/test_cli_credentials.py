@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from grokproto.credentials import Cause, Disabled, decode_record, encode_record
 from tests.tracebacks import find_traceback
@@ -244,7 +244,7 @@ def test_accounts_of_the_state(state: str, simulator: Simulator) -> None:
     run("credentials", "import", "-", text="bert\ncleo\n", STATE=state)
     with Store(state) as store:
         (name, record), *_ = store.load().items()
-        kept = attrs.evolve(
+        kept = replace(
             decode_record(record), disabled=Disabled(Cause.BLOCKED, "Grok has blocked it.", 1.0)
         )
         store.save({name: encode_record(kept)})

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import click
 import trio
+from msgspec.structs import replace
 
 from grokproto.credentials import Kind, lease_own
 
@@ -53,7 +54,7 @@ def _find_accounts(config: Config) -> list[Account]:
     with look(config) as scheduler:
         return [
             Account(
-                attrs.evolve(lease_own(record.cookies, "grok-3"), credential=record.name),
+                replace(lease_own(record.cookies, "grok-3"), credential=record.name),
                 None if record.disabled is None else record.disabled.reason,
             )
             for record in scheduler.pool.snapshot()
