@@ -302,7 +302,7 @@ BROKEN: list[tuple[str, bytes]] = [
         HeadersFrame(1, b"\xff" * 6, flags=["END_HEADERS"]).serialize(),
     ),
     (BREAKS + "Invalid stream ID for peer.", build_head(101, OK)),
-    (GAVE_UP, GoAwayFrame(0, last_stream_id=1).serialize()),
+    (GAVE_UP, GoAwayFrame(0, last_stream_id=0).serialize()),
     (
         GAVE_UP + " (HTTP/2 error 11)",
         GoAwayFrame(0, last_stream_id=0, error_code=11).serialize(),
@@ -351,6 +351,62 @@ def test_http2_connection_that_is_given_up_with_a_body_under_way(
 
     with far_end(serve, build_context(authority, "h2")) as port:
         host(check)
+
+
+def cut_farewell(end: H2End, number: int) -> None:
+    """In pieces, one of which is nothing but a part of it."""
+    end.send(build_head(number, OK))
+    farewell = GoAwayFrame(0, last_stream_id=number, additional_data=b"see you").serialize()
+    for piece in (farewell[:5], farewell[5:14], farewell[14:]):
+        end.send(piece)
+    end.send(finish(number))
+
+
+def finish(number: int) -> bytes:
+    """The body of an answer."""
+    return DataFrame(number, b"hi", flags=["END_STREAM"]).serialize()
+
+
+def bid_farewell(number: int, last: int | None = None) -> bytes:
+    """That requests up to this one, or `last`, are read."""
+    return GoAwayFrame(0, last_stream_id=number if last is None else last).serialize()
+
+
+FAREWELLS: dict[str, Callable[[H2End, int], None]] = {
+    "before the head": lambda end, n: end.send(bid_farewell(n) + build_head(n, OK) + finish(n)),
+    "in the body": lambda end, n: end.send(build_head(n, OK) + bid_farewell(n) + finish(n)),
+    "with the end": lambda end, n: end.send(build_head(n, OK) + finish(n) + bid_farewell(n)),
+    "twice": lambda end, n: end.send(
+        bid_farewell(n, 2**31 - 1) + build_head(n, OK) + bid_farewell(n) + finish(n)
+    ),
+    "in pieces": cut_farewell,
+}
+
+
+@every_host
+@pytest.mark.parametrize("answer", FAREWELLS.values(), ids=FAREWELLS)
+def test_http2_farewell_in_an_answer_that_goes_on(
+    answer: Callable[[H2End, int], None], host: Host, authority: trustme.CA
+) -> None:
+    """The answer is whole, and the next request goes elsewhere."""
+    served: list[int] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        end = H2End(connection)
+        while (stream := end.next_request()) is not None:
+            served.append(number)
+            if stream == 1:
+                end.answer(stream)
+            else:
+                answer(end, stream)
+
+    async def check(ask: Ask) -> None:
+        for _ in range(5):
+            assert await ask(f"https://localhost:{port}/") == Fetched(200, (), b"hi")
+
+    with far_end(serve, build_context(authority, "h2")) as port:
+        host(check)
+    assert served == [0, 0, 1, 1, 2]
 
 
 # HTTP/1.1

@@ -71,6 +71,7 @@ WHATEVER_LOOP = {
     *("api/front", "api/routes", "api/drift", "api/gathering", "api/service", "pictures/desk"),
     *("driving/drive", "driving/answer", "driving/follow", "driving/previews", "loops/__init__"),
     *("loops/mailbox", "loops/pump", "upstream/body", "upstream/plain", "upstream/plain_stream"),
+    *("upstream/network", "upstream/farewells"),
 }
 """What all hosts share: it knows no event loop."""
 LOOPS = {"trio", "anyio", "asyncio", "sniffio"}
@@ -81,7 +82,8 @@ ONLY_IN = {
         *(
             f"transports/upstream/{name}.py"
             for name in (
-                *("calls", "calls_threads", "checked", "faults", "plain", "plain_stream"),
+                *("calls", "calls_threads", "checked", "farewells", "faults", "network"),
+                *("network_threads", "plain", "plain_stream"),
                 *("plain_threads", "rules"),
             )
         ),

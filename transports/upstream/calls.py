@@ -36,6 +36,7 @@ from .body import FollowedBody
 from .checked import CheckedConnection
 from .codings import build_decoder
 from .faults import FAULTS, tell_fault, was_unread
+from .network import Network
 from .plain import Loan, PlainConnection
 from .plain_stream import open_plain_stream
 from .rules import (
@@ -179,7 +180,11 @@ class Upstream:
         context = build_context()
         proxy = build_proxy(self.config.proxy, context) if self.config.proxy else None
         return httpcore.AsyncConnectionPool(
-            ssl_context=context, proxy=proxy, keepalive_expiry=KEEPALIVE, http2=True
+            ssl_context=context,
+            proxy=proxy,
+            keepalive_expiry=KEEPALIVE,
+            http2=True,
+            network_backend=Network(self.loop.make_backend()),
         )
 
     def keep(self, place: Place, connection: httpcore.AsyncConnectionInterface) -> bool:

@@ -5,6 +5,7 @@ at the clock. Here every kept connection is looked at: between two calls nothing
 could not be done without, so one to which something has come is not used again. Mostly that is the
 far end's farewell. It may be a ping, and then a handshake is the price. What came behind a response
 over HTTP/1.1, and was read with it, would be the next one: such a connection is not kept at all.
+A farewell that httpcore was not to hear (`farewells`) ends it too.
 
 The status of a response over HTTP/2 is a field like others, and httpcore takes any number for one.
 """
@@ -19,6 +20,7 @@ from typing import Generic, TypeAlias, TypeVar
 import httpcore
 from h2.exceptions import H2Error
 
+from .farewells import Farewells
 from .rules import Connection, holds_more, is_doubtful
 
 _Stream: TypeAlias = httpcore.AsyncNetworkStream | httpcore.NetworkStream
@@ -55,9 +57,16 @@ class Checked(Generic[C]):
 
     def is_idle(self) -> bool:
         """Whether no call is under way, and nothing is left of the last one."""
-        if self._is_last or not self._http.is_idle():
+        if self._is_last or self._is_left() or not self._http.is_idle():
             return False
         return self._speaks_h2 or not holds_more(self._http)
+
+    def _is_left(self) -> bool:
+        """Whether the far end has said over HTTP/2 that it reads no more requests."""
+        if self._stream is None:
+            return False
+        farewells: Farewells | None = self._stream.get_extra_info("farewells")
+        return farewells is not None and farewells.said
 
     def is_available(self) -> bool:
         """Whether a call can be made."""
