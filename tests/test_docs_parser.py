@@ -49,7 +49,10 @@ def program(
     return names.get("answer") if callable(names.get("answer")) else names["ask"]
 
 
-@pytest.mark.parametrize("document", ["docs/parser.md", "README.md"])
+documents = pytest.mark.parametrize("document", ["docs/parser.md", "README.md"])
+
+
+@documents
 def test_httpx(grok: str, document: str) -> None:
     make = program(document, "httpx.stream(", grok)
     stream = b"".join(make(chat_body(text="Name a colour.", stream=True), "anna"))
@@ -87,8 +90,9 @@ def check_requests(make: Any) -> None:
         list(make(chat_body(text="[[fault:reset]]", stream=True), "anna"))
 
 
-def test_httpx_and_asyncio(grok: str) -> None:
-    gather = gather_async(program("docs/parser.md", "httpx.AsyncClient", grok))
+@documents
+def test_httpx_and_asyncio(grok: str, document: str) -> None:
+    gather = gather_async(program(document, "httpx.AsyncClient", grok))
     chunks = gather(chat_body(text="Name a colour."))
     text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
     assert text.startswith("You asked: Name a colour.")
@@ -99,8 +103,9 @@ def test_httpx_and_asyncio(grok: str) -> None:
     assert broken[-1]["error"]["code"] == "truncated"
 
 
-def test_aiohttp(grok: str) -> None:
-    gather = gather_async(program("docs/parser.md", "aiohttp", grok))
+@documents
+def test_aiohttp(grok: str, document: str) -> None:
+    gather = gather_async(program(document, "aiohttp", grok))
     events = gather(chat_body("grok-3-reasoning", "Name a colour."))
     assert any(isinstance(event, answer.Reasoning) for event in events)
     text = "".join(event.text for event in events if isinstance(event, answer.Text))
