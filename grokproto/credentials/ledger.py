@@ -41,8 +41,11 @@ class Ledger:
     credential: Credential
     group: str
     allowance: Allowance
-    known: bool = False
+    told: bool = False
     """Grok told the allowance; else it is our guess."""
+
+    doubted: bool = False
+    """Grok has shown since that it counts otherwise."""
 
     used: int = 0
     """Calls of the window on record, which may be over."""
@@ -100,6 +103,11 @@ class Ledger:
         look = min((time for time in times if time is not None), default=None)
         return left, self.rest_end(now), look
 
+    @property
+    def asks_quota(self) -> bool:
+        """Whether Grok's word on the allowance is wanted."""
+        return self.doubted or not self.told
+
     # Counting
 
     def grant(self, now: float) -> bool:
@@ -134,7 +142,7 @@ class Ledger:
         counted = quota.total - remaining
         open_ = self.window_end(now) is not None
         own = self.used if open_ else 0
-        self.known = True
+        self.told, self.doubted = True, False
         self.allowance = Allowance(quota.total, quota.window)
         used = own if own >= counted else counted + self.in_flight
         if remaining == 0 and quota.wait is not None and 0 < quota.wait <= MAX_WINDOW:
@@ -162,7 +170,7 @@ class Ledger:
             now: Unix seconds.
         """
         if self.left(now) > 0:
-            self.known = False  # Grok counts otherwise than we do: ask again with the next window
+            self.doubted = True  # ask again with the next window
         if seconds is None:
             end = self.window_end(now)
             seconds = self.allowance.window if end is None else end - now

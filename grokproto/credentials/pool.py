@@ -337,7 +337,7 @@ class CredentialPool:
             credential=credential.name,
             group=group,
             cookies=credential.cookies,
-            wants_quota=opens and self._settings.quota_probe and not ledger.known,
+            wants_quota=opens and self._settings.quota_probe and ledger.asks_quota,
         )
         self._grants[lease.serial] = _Grant(lease, ledger, ledger.number)
         self._roster.mark(credential)

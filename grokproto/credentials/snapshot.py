@@ -34,6 +34,8 @@ class LedgerRecord(msgspec.Struct, frozen=True):
     """What Grok told; None where there is only our guess, which is the configuration's to make."""
 
     last_used: int = 0
+    doubted: bool = False
+    """Grok has shown since that it counts otherwise than it told."""
 
 
 class CredentialRecord(msgspec.Struct, frozen=True):
@@ -78,7 +80,8 @@ def record_credential(credential: Credential) -> CredentialRecord:
                 used=ledger.used,
                 window=ledger.window,
                 limit=ledger.limit,
-                learned=ledger.allowance if ledger.known else None,
+                learned=ledger.allowance if ledger.told else None,
+                doubted=ledger.doubted,
                 last_used=ledger.last_used,
             )
             for ledger in credential.ledgers.values()
@@ -103,7 +106,8 @@ def restore_credential(record: CredentialRecord, quotas: Quotas) -> Credential:
             credential=credential,
             group=kept.group,
             allowance=kept.learned or quotas.find(kept.group),
-            known=kept.learned is not None,
+            told=kept.learned is not None,
+            doubted=kept.doubted,
             used=kept.used,
             window=kept.window,
             limit=kept.limit,

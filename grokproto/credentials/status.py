@@ -106,7 +106,7 @@ def _describe_group(ledger: Ledger, now: float) -> GroupStatus:
         group=ledger.group,
         remaining=ledger.left(now),
         total=ledger.allowance.total,
-        known=ledger.known,
+        known=ledger.told,
         window_end=ledger.window_end(now),
         reason=reason,
         until=until,

@@ -69,7 +69,8 @@ class Account:
 
     total: int
     length: int
-    known: bool = False
+    told: bool = False
+    doubted: bool = False
     window: Time | None = None
     used: int = 0
     number: int = 0
@@ -238,7 +239,9 @@ class PoolMachine(RuleBasedStateMachine):
                 assert self.steady - account.opened_at >= account.length, "two windows at once"
             self.open(account, account.length)
             account.opened_at = self.steady
-        assert granted.wants_quota == (opens and self.probe and not account.known)
+        assert granted.wants_quota == (
+            opens and self.probe and (account.doubted or not account.told)
+        )
         account.used += 1
         assert account.used <= account.total, "oversold"
         self.turn += 1
@@ -294,7 +297,7 @@ class PoolMachine(RuleBasedStateMachine):
         window_open = self.window_end(account) is not None
         own = account.used if window_open else 0
         counted = quota.total - remaining
-        account.known, account.opened_at = True, None
+        account.told, account.doubted, account.opened_at = True, False, None
         account.total, account.length = quota.total, int(quota.window)
         used = own if own >= counted else counted + account.in_flight
         if used and not window_open:
@@ -310,7 +313,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def limit(self, account: Account, retry_after: int | None) -> None:
         if self.left(account):
-            account.known = False
+            account.doubted = True
         end = self.window_end(account)
         until = account.length if end is None else end - self.now
         seconds = max(1, until if retry_after is None else retry_after)
@@ -407,7 +410,7 @@ class PoolMachine(RuleBasedStateMachine):
             member.in_flight = 0
             for group, account in member.accounts.items():
                 account.in_flight = 0
-                if not account.known:  # only what Grok told is kept; our guess is made anew
+                if not account.told:  # only what Grok told is kept; our guess is made anew
                     account.total, account.length = self.quotas[group]
 
     def drain(self) -> None:
@@ -443,7 +446,7 @@ class PoolMachine(RuleBasedStateMachine):
                 assert group.remaining == self.left(account)
                 assert group.until == self.rest_end(account)
                 assert group.window_end == self.window_end(account)
-                assert group.known == account.known
+                assert group.known == account.told
         for group_name in GROUPS:
             ends = [
                 self.rest_end(self.account(m, group_name))

@@ -54,6 +54,20 @@ def start_again(
     return fresh, fresh.snapshot()
 
 
+def test_doubt_about_what_grok_told_is_kept_beside_it() -> None:
+    """It counts otherwise, so it is asked again; what it told is the best guess all the same."""
+    pool = make_pool("a")
+    first, second = take(pool), take(pool)
+    pool.release(first, Outcome.SERVED, NOW, quota=Quota(3, 5, 100))
+    pool.release(second, Outcome.LIMITED, NOW, Failure(FailureKind.RATE_LIMITED, "Enough.", 7))
+    restored, records = start_again(pool)
+    assert records == pool.snapshot()
+    for each in (pool, restored):
+        ((group,),) = (shown.groups for shown in each.status(NOW))
+        assert (group.total, group.known) == (5, True)
+        assert take(each, now=NOW + 100).wants_quota
+
+
 def make_eventful_pool() -> CredentialPool:
     pool = make_pool("spent", "limited", "dead", "blocked", "known", "fresh")
     pool.add_guest(parse_guest(GUEST), NOW, Origin.CONFIGURED)
