@@ -135,7 +135,7 @@ class Converter(ABC, Generic[P, T]):
         self._reader.receive_data(data if len(data) <= self._room else data[: self._room])
         self._room -= len(data)
         pieces, ended = self._rendering.read(self._reader)
-        if self._room < 0:
+        if self._room < 0 and ended is None:
             ended = build_too_long(self._settings.max_answer_bytes)
         return self._end(pieces, ended) if ended is not None else self._join(pieces)
 

@@ -210,15 +210,16 @@ class Attempt:
             deadline = min(holdings.now + patience, upstream.ends)
             event = yield ReceiveData(min(deadline, reply.next_ping))
             failure: Failure | None = None
+            excess: Failure | None = None
             if type(event) is not DataReceived:
                 event = yield from upstream.settle(event, patience, deadline)
             if type(event) is DataReceived:
                 reader.receive_data(event.data if len(event.data) <= room else event.data[:room])
                 room -= len(event.data)
                 if room < 0:
-                    failure = build_too_long(self._settings.max_answer_bytes)
+                    excess = build_too_long(self._settings.max_answer_bytes)
                 elif holdings.now > upstream.ends:  # it comes too fast for a timeout between
-                    failure = upstream.tell_no_end()
+                    excess = upstream.tell_no_end()
             elif isinstance(event, EndOfMessage):
                 reader.receive_eof(framed=event.framed)
             else:
@@ -235,7 +236,7 @@ class Attempt:
                     yield from reply.send(data)
             if self._previews_left and self.rendering.previews:
                 yield from self._give_previews()
-            ended = failure or ended
+            ended = failure or ended or excess  # the end may have come before there was too much
             if ended is not None:
                 yield from holdings.close()
                 return ended

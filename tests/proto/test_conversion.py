@@ -27,7 +27,7 @@ from grokproto import (
 from grokproto.request import Drawing
 from grokproto.settings import ImageMode
 from tests.fixtures.load import STREAM_EXPECTATIONS, read_body, read_stream
-from tests.playbook import FakeHost, answered, chat_body, make_exchange
+from tests.playbook import FakeHost, Response, answered, chat_body, make_exchange
 from tests.proto.reading import describe, read
 from tests.strategies import cuts, names, single_bytes
 
@@ -246,6 +246,34 @@ def test_answer_without_end_is_ended() -> None:
     assert sum(isinstance(each, answer.Failed) for each in events) == 1
     assert converter.failure is not None
     assert "did not end" in converter.failure.message
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize(
+    ("fields", "reason"), [({"stop": ["END"]}, "stop"), ({"max_tokens": 1}, "length")]
+)
+def test_end_before_there_was_too_much(size: int, fields: dict[str, Any], reason: str) -> None:
+    """Also where one read goes beyond both."""
+    data = b'{"token":"hello END"}\n' + b'{"token":"more"}\n' * 20
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    settings = Settings(max_answer_bytes=200)
+    body = chat_body(**fields)
+    converter = to_body(body, settings)
+    whole = b"".join(converter.convert(pieces, framed=True))
+    assert json.loads(whole)["choices"][0]["finish_reason"] == reason
+    host = FakeHost(lambda _: Response(pieces=pieces))
+    host.run(make_exchange(body, settings))
+    assert host.body == whole
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_failure_before_there_was_too_much(size: int) -> None:
+    data = b'{"token":"hi"}\n{"error":{"code":13,"message":"m"}}\n' + b" " * 300
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    text, failed = EventConverter(settings=Settings(max_answer_bytes=200)).convert(pieces)
+    assert text == answer.Text("hi")
+    assert isinstance(failed, answer.Failed)
+    assert "error 13" in failed.failure.message
 
 
 def test_drift_and_garbage_are_seen() -> None:
