@@ -18,6 +18,7 @@ def encode_error(
     message: str, type_: str, *, param: str | None = None, code: str | None = None
 ) -> bytes:
     """An error in OpenAI's shape."""
+    message = message.encode("utf-8", "replace").decode()  # a host may pass on the system's words
     error = {"message": message, "type": type_, "param": param, "code": code}
     return _encode({"error": error})
 
