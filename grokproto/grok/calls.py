@@ -16,6 +16,7 @@ from ..models import Model
 from ..request import Attachment, FilePart, ImagePart
 from ..settings import Settings
 from ..upstream_request import UpstreamRequest
+from .frames import UNREADABLE
 from .headers import build_api_headers, build_asset_headers
 from .payload import encode_payload
 
@@ -86,7 +87,7 @@ def read_upload(body: bytes) -> str:
     """
     try:
         decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise RemoteProtocolError("the answer to an upload is no JSON") from exc
     identity = decoded.get("fileMetadataId") if isinstance(decoded, dict) else None
     if not isinstance(identity, str) or not identity:
@@ -132,7 +133,7 @@ def read_rate_limits(body: bytes) -> Quota:
     """
     try:
         decoded = msgspec.json.decode(body, type=_RateLimits)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise RemoteProtocolError("the rate limits have another shape than is known") from exc
     if decoded.window <= 0 or decoded.total <= 0 or not 0 <= decoded.remaining <= decoded.total:
         raise RemoteProtocolError("the rate limits contradict themselves")

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from ..answer import Unknown
-from .frames import KNOWN_NAMES
+from .frames import KNOWN_NAMES, UNREADABLE
 
 MAX_UNKNOWN = 64
 """Names that are kept."""
@@ -98,7 +98,7 @@ def _list_unknown(data: bytes) -> Iterator[tuple[str, msgspec.Raw]]:
     for _ in range(_LEVELS):
         try:
             fields = {} if inner is None else _names.decode(inner)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return
         for name, value in fields.items():
             if name not in KNOWN_NAMES:
@@ -110,7 +110,7 @@ def _unwrap(data: bytes) -> dict[str, msgspec.Raw]:
     """The fields of a frame that is wrapped twice; none if it is not."""
     try:
         return _wrapped.decode(data).result.response
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return {}
 
 
@@ -124,7 +124,7 @@ def _describe(raw: msgspec.Raw) -> str:
         return f"{len(data)} bytes"
     try:
         shape = _shape(_decode(data), _DEPTH)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return "damaged"
     return shape if len(shape) <= _MAX_SHOWN else shape[: _MAX_SHOWN - 1] + "…"
 

@@ -262,9 +262,10 @@ class FrameReader:
         self.end_mark = True
         self._report(answer.SearchSource.WEB, list_pages(message.get("webSearchResults")))
         text = message.get("message")
-        if isinstance(text, str) and self._raw is not None:
+        if isinstance(text, str) and self._raw is not None and len(text) > self._raw_length:
+            # Only then is it worth what it costs: final messages may come by the thousand.
             raw = "".join(self._raw)
-            if len(text) > len(raw) and text.startswith(raw):
+            if text.startswith(raw):
                 tail = text[len(raw) :]
                 self._keep_raw(tail)
                 self._give_text(self._answer_markup.receive(tail))

@@ -26,6 +26,9 @@ from typing import Any
 
 import msgspec
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the JSON of a stranger may raise where it is decoded. How deep it may be nested depends on
+how deep the caller stands: what was passed over at first may be too deep a few calls on."""
 ABSENT = msgspec.Raw()
 """A payload that is not there; it is false, as no other is."""
 
@@ -105,7 +108,7 @@ def decode_frame(data: bytes) -> Frame | None:
     """Decode one frame; None where the bytes are no JSON object of a frame's shape."""
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 
@@ -113,7 +116,7 @@ def decode_payload(payload: msgspec.Raw) -> Any:
     """Decode a payload of whatever type; None where there is none, or nobody can."""
     try:
         return msgspec.json.decode(payload)
-    except (UnicodeDecodeError, msgspec.DecodeError):
+    except UNREADABLE:
         return _decode_leniently(bytes(payload))
 
 

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ..answer import Image, Preview
-from .frames import decode_payload
+from .frames import UNREADABLE, decode_payload
 
 _ASSETS = re.compile(r"https?://assets\.grok\.com/+", re.IGNORECASE)
 _PREVIEW = re.compile(r"-part-\d+/")
@@ -75,7 +75,7 @@ class PictureSorter:
         """New pictures and previews in a `streamingImageGenerationResponse`."""
         try:
             progress = _progress.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return self.read_chunk(decode_payload(payload))  # it is not what it has been so far
         if progress.moderated or progress.progress == _FINISHED:
             return self._sort(progress.image_url, progress.moderated)

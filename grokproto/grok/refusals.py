@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from ..failures import Failure, FailureKind
+from .frames import UNREADABLE
 
 PERMISSION_DENIED = 7
 RESOURCE_EXHAUSTED = 8
@@ -184,7 +185,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Failur
         )
     try:
         decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         decoded = None
     if isinstance(decoded, dict):
         inner = decoded.get("error")

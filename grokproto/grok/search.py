@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from ..answer import SearchResult
-from .frames import decode_payload
+from .frames import UNREADABLE, decode_payload
 
 
 class _Pages(msgspec.Struct):
@@ -44,7 +44,7 @@ def read_pages(payload: msgspec.Raw) -> list[SearchResult]:
     """Pages, from a frame's `webSearchResults`; those without url are left."""
     try:
         return [page for page in _pages.decode(payload).results if page.url]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return list_pages(decode_payload(payload))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import tracemalloc
 
 import msgspec
@@ -181,6 +182,22 @@ def test_objects_that_are_nested_too_deeply_spoil_their_line() -> None:
     tokens = b'{"result":{"token":"same"}}\n{"result":{"token":"next"}}\n'
     assert read([deep + tokens])[0] == answer.Text("next")
     assert read([less + tokens])[0] == answer.Text("same")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("modelResponse", "webSearchResults", "xSearchResults", "cardAttachment", "novelty"),
+        *("cachedImageGenerationResponse", "streamingImageGenerationResponse"),
+    ],
+)
+def test_payloads_that_are_nested_almost_too_deeply(name: str) -> None:
+    """A frame may just be passed over, and what is in it be too deep for whoever looks into it."""
+    limit = sys.getrecursionlimit()
+    for depth in range(limit - 150, limit + 50):
+        payload = b"[" * depth + b"]" * depth
+        data = b'{"token":"hi"}\n{"' + name.encode() + b'":' + payload + b"}\n"
+        assert read([data], framed=True)[0] == answer.Text("hi")
 
 
 def test_line_of_many_megabytes_in_small_reads() -> None:
