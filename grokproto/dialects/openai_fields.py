@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from ..errors import InvalidRequestError
 E = TypeVar("E", bound=enum.Enum)
 
 _BOM = b"\xef\xbb\xbf"
+_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _TYPES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -22,15 +24,32 @@ def decode_object(body: bytes) -> dict[str, Any]:
 
     Raises:
         InvalidRequestError: It is none.
+        TypeError: It is a text, or something else that is not bytes.
     """
+    if not isinstance(body, bytes | bytearray):
+        raise TypeError(f"a body is bytes, not {type(body).__name__}; json.dumps(...).encode()")
     try:
         return _decoder.decode(body.removeprefix(_BOM))
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as exc:
+        if "out of range" in str(exc):
+            raise InvalidRequestError("The body has a number that is out of range.") from None
         raise InvalidRequestError("The body must be a JSON object.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        if _has_half_a_pair(body, str(exc)):
+            raise InvalidRequestError(
+                "The body has half of a surrogate pair in a string (such as \\ud83d without the "
+                "other half), which is no character; was a text cut in the middle of an emoji?"
+            ) from None
         raise InvalidRequestError(f"The body is not JSON: {exc}.") from exc
     except RecursionError:
         raise InvalidRequestError("The body is nested too deeply.") from None
+
+
+def _has_half_a_pair(body: bytes, told: str) -> bool:
+    """Whether that is what the decoder stumbled over. It takes the first half for the end."""
+    if "surrogate pair" in told:
+        return True
+    return "truncated" in told and body.rstrip().endswith(b"}") and _HALF.search(body) is not None
 
 
 def wrong(path: str, problem: str) -> InvalidRequestError:

@@ -131,3 +131,27 @@ def test_no_json_object(body: bytes) -> None:
         decode_chat_request(body)
     assert caught.value.status == 400
     assert caught.value.message.startswith("The body ")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"temperature":1e400}', "has a number that is out of range"),
+        (b'{"a":"\\ud83d"}', "has half of a surrogate pair"),
+        (b'{"a":"\\ud83d cut"}\n', "has half of a surrogate pair"),
+        (b'{"a":"\\udc00"}', "has half of a surrogate pair"),
+        (b'{"a":"\\ud83d', "is not JSON: Input data was truncated"),
+        (b'{"a":"x"', "is not JSON: Input data was truncated"),
+        (b'{"a":{"b":"x"}', "is not JSON: Input data was truncated"),
+    ],
+)
+def test_what_is_wrong_with_the_body_is_told(body: bytes, told: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        decode_chat_request(body)
+    assert caught.value.message.startswith(f"The body {told}")
+
+
+@pytest.mark.parametrize("body", ["{}", {}, None])
+def test_body_that_is_no_bytes(body: Any) -> None:
+    with pytest.raises(TypeError, match=f"bytes, not {type(body).__name__}"):
+        decode_chat_request(body)
