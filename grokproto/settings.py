@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -145,3 +145,22 @@ class Settings(msgspec.Struct, frozen=True):
 
     max_image_bytes: int = 32 * 1024 * 1024
     """A larger generated picture is not fetched to its end."""
+
+    def __post_init__(self) -> None:
+        """Look at what would else be taken for something else, without a word.
+
+        Raises:
+            TypeError: It is of another type than it must be.
+        """
+        _check("thinking", [self.thinking], ThinkingFormat)
+        _check("search", self.search, SearchFormat)
+        _check("image_mode", [self.image_mode], ImageMode)
+        _check("long_input", [self.long_input], LongInput)
+        _check("headers", self.headers.values(), Secret)
+        _check("cookies", self.cookies.values(), Secret)
+
+
+def _check(name: str, values: Iterable[object], kind: type) -> None:
+    for value in values:
+        if not isinstance(value, kind):  # what it is instead may be a secret
+            raise TypeError(f"{name}: {type(value).__name__} instead of {kind.__name__}")
