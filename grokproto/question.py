@@ -25,6 +25,7 @@ from .lease import Lease
 from .models import Model, ModelTable
 from .plan import Plan, read_plan
 from .request import Attachment, ChatRequest
+from .secret import Secret
 from .settings import Settings
 from .upstream_request import UpstreamRequest
 
@@ -82,7 +83,7 @@ class Question(msgspec.Struct, frozen=True):
         )
 
     def build_call(
-        self, sso: str, *, request_id: str, file_ids: Sequence[str] = ()
+        self, sso: str | Secret, *, request_id: str, file_ids: Sequence[str] = ()
     ) -> UpstreamRequest:
         """The call to make: `method`, `url`, `headers` (pairs) and `body`.
 
@@ -102,7 +103,7 @@ class Question(msgspec.Struct, frozen=True):
         lease = self._lend(sso)
         return _trim(calls.build_conversation(self.settings, lease, request_id, payload))
 
-    def build_uploads(self, sso: str, *, request_id: str) -> list[UpstreamRequest]:
+    def build_uploads(self, sso: str | Secret, *, request_id: str) -> list[UpstreamRequest]:
         """The calls to make before, one for each of `attachments`; `read_upload` reads the answers.
 
         Args:
@@ -118,10 +119,11 @@ class Question(msgspec.Struct, frozen=True):
             for attachment in self.attachments
         ]
 
-    def _lend(self, sso: str) -> Lease:
+    def _lend(self, sso: str | Secret) -> Lease:
         from .credentials import lease_own, parse_account  # noqa: PLC0415  # few need the pool
 
-        return lease_own(parse_account(sso), self.model.group)
+        text = sso.reveal() if isinstance(sso, Secret) else sso
+        return lease_own(parse_account(text), self.model.group)
 
 
 def _trim(request: UpstreamRequest) -> UpstreamRequest:

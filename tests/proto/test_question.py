@@ -12,6 +12,7 @@ from grokproto import (
     ConfigurationError,
     InvalidRequestError,
     LocalProtocolError,
+    Secret,
     Settings,
     read_models,
     read_question,
@@ -54,6 +55,8 @@ def test_call() -> None:
     assert "accept-encoding" not in headers  # whoever undoes the codings says which
     assert json.loads(call.body)["temporary"] is True
     assert "token" not in repr(call)
+    question = read_question(chat_body(), settings=settings)
+    assert question.build_call(Secret("token"), request_id="r") == call
 
 
 def test_cookie_that_is_none_is_not_shown() -> None:
