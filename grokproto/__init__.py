@@ -133,15 +133,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load a name when it is first asked for (PEP 562)."""
-    if name in _MODULES:
-        return import_module(f".{name}", __name__)
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
-    return value
+if not TYPE_CHECKING:  # pragma: no branch  # with it, any name would do for a type checker
+
+    def __getattr__(name: str) -> Any:
+        """Load a name when it is first asked for (PEP 562)."""
+        if name in _MODULES:
+            return import_module(f".{name}", __name__)
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -48,3 +48,11 @@ def test_pyright(snippets: Path) -> None:
     (snippets / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
     here = ("--pythonpath", sys.executable)
     run(sys.executable, "-m", "basedpyright", *here, ".", directory=snippets)
+
+
+def test_misspelt_name(tmp_path: Path) -> None:
+    """It is loaded when it is first used, and is told of before."""
+    (tmp_path / "misspelt.py").write_text("from grokproto import BodyConvertor\n")
+    command = (sys.executable, "-m", "mypy", "--strict", ".")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert 'no attribute "BodyConvertor"' in done.stdout
