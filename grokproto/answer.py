@@ -120,7 +120,7 @@ class Sources(msgspec.Struct, frozen=True):
     """Addresses; the first is the one that `[[1]]` links to."""
 
 
-class Image(msgspec.Struct, frozen=True):
+class Image(Quiet, frozen=True):
     """A finished picture that passed moderation; each is reported once.
 
     `address` is as the wire had it, less a leading slash: a path under the assets host

@@ -109,7 +109,7 @@ class SendResponse(msgspec.Struct, frozen=True):
     """`content-type` and what the dialect wants; the framing is the host's."""
 
 
-class SendData(msgspec.Struct, frozen=True):
+class SendData(Quiet, frozen=True):
     """Send a piece of the response's body, and wait until the client can take more."""
 
     data: bytes
@@ -119,12 +119,14 @@ class EndResponse(msgspec.Struct, frozen=True):
     """End the response to the client."""
 
 
-class FetchPicture(msgspec.Struct, frozen=True):
+class FetchPicture(Quiet, frozen=True):
     """Fetch a picture that the client has linked to, within `timeout` seconds.
 
     The address is a stranger's. A host that fetches it must see to it that it leads to a public
     address of the internet, and sends nothing of anybody's along.
     """
+
+    UNSHOWN: ClassVar = ("url",)
 
     url: str
     timeout: float

@@ -42,15 +42,17 @@ class NoCredential(msgspec.Struct, frozen=True):
     little may help."""
 
 
-class ResponseReceived(msgspec.Struct, frozen=True):
+class ResponseReceived(Quiet, frozen=True):
     """Status and headers of the upstream response came; its body follows by `ReceiveData`."""
+
+    UNSHOWN: ClassVar = ("headers",)
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
-    """Names in lower case."""
+    """Names in lower case. May hold cookies."""
 
 
-class DataReceived(msgspec.Struct, frozen=True):
+class DataReceived(Quiet, frozen=True):
     """A piece of the upstream body, with content codings already undone; never empty."""
 
     data: bytes

@@ -31,6 +31,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .errors import InvalidRequestError
+from .quiet import Quiet
 from .request import Attachment, FilePart, Part, Role, TextPart, Turn
 
 IMAGE_MARK = "[Image]"
@@ -53,7 +54,7 @@ _THINK = "<think>"
 _THINK_END = "</think>"
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class Prompt(Quiet, frozen=True):
     """A conversation as Grok is asked it."""
 
     message: str

@@ -20,7 +20,7 @@ class Role(enum.Enum):
     TOOL = "tool"
 
 
-class TextPart(msgspec.Struct, frozen=True):
+class TextPart(Quiet, frozen=True):
     """Text of a turn."""
 
     text: str
