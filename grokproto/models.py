@@ -209,7 +209,8 @@ def read_models(text: str, base: Iterable[Model] = BUILT_IN) -> ModelTable:
     import tomllib  # noqa: PLC0415  # it takes milliseconds to load, and few have such a file
 
     try:
-        document = tomllib.loads(text)
+        # Editors on Windows like to put a mark of the byte order in front, which is no TOML.
+        document = tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as exc:
         raise ConfigurationError(f"the models file is no TOML: {exc}") from exc
     rows = document.pop("models", [])

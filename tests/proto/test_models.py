@@ -49,6 +49,12 @@ def test_file() -> None:
     assert len(table) == len(BUILT_IN) + 2
 
 
+def test_file_with_a_byte_order_mark() -> None:
+    assert read_models("\ufeff[aliases]\na = 'grok-3'")["a"].name == "grok-3"
+    with pytest.raises(ConfigurationError, match="no TOML"):
+        read_models("\ufeff\ufeff")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
