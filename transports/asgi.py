@@ -213,11 +213,10 @@ class _Request(Gathering):
 
 
 def _find_path(scope: Message) -> str:
-    """The path within this application, as it came."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "").rstrip("/")
-    if raw := scope.get("raw_path"):
-        path, root = raw.decode("latin-1"), quote(root)
+    """The path within this application, as it came. Some servers give it decoded only."""
+    root = quote(scope.get("root_path", "").rstrip("/"))
+    raw = scope.get("raw_path")
+    path: str = raw.decode("latin-1") if raw else quote(scope["path"])
     if path.startswith(f"{root}/"):
         path = path.removeprefix(root)
     return path

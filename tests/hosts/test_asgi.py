@@ -275,6 +275,10 @@ def test_paths_in_a_mount(run: Run, grok: Grok) -> None:
             ("/grok/v1/models", None, "/grok/", 200),
             ("/v1/models", None, "/", 200),
             ("/grokker/v1/models", None, "/grok", 404),
+            ("/v1/models/grok-3", b"/v1/models/grok%2D3", "", 200),
+            ("/v1/models/grok-3", None, "", 200),
+            ("/v1/models/grok%2D3", None, "", 404),
+            ("/gr ök/v1/models/grok-3", None, "/gr ök", 200),
         ):
             scope = {"path": path, "root_path": root, "method": "GET"}
             server = Server(app, scope | ({} if raw is None else {"raw_path": raw}))

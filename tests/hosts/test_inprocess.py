@@ -7,6 +7,7 @@ import functools
 import gc
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -220,6 +221,14 @@ def test_plain_requests(grok: Grok, library: Any) -> None:
         assert client.get(f"{URL}/models/grok-3?a=b").json()["id"] == "grok-3"
         answer = client.post(f"{URL}/chat/completions", content=b"{")
         assert answer.status_code == 400
+
+
+@both_libraries
+def test_model_whose_name_is_escaped(grok: Grok, library: Any, tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text("[aliases]\n'a/b:c %' = 'grok-3'\n")
+    with open_client(grok.configure(MODELS_FILE=str(file)), library) as client:
+        assert client.models.retrieve("a/b:c %").id == "a/b:c %"
 
 
 def test_own_cookies(grok: Grok) -> None:

@@ -98,6 +98,8 @@ OTHERS: list[tuple[str, str, Any]] = [
     ("GET", "/v1/models", None),
     ("GET", "/v1/models/grok-3", None),
     ("GET", "/v1/models/gpt-1", None),
+    ("GET", "/v1/models/grok%2D3", None),
+    ("GET", "/v1/models/%zz%FF%", None),
     ("OPTIONS", "/v1/models", None),
     ("DELETE", "/v1/models", None),
     ("GET", "/nowhere/at%20all", None),

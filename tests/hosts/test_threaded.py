@@ -361,6 +361,7 @@ def test_paths(app: WSGIApp) -> None:
     server = Server(app)
     for path, status in (
         ("/v1/models/grok-3", "200"),
+        ("/v1/models/grok%2D3", "404"),  # it comes decoded: this is the name
         ("", "404"),
         ("/v1/ü".encode().decode("latin-1"), "404"),
     ):

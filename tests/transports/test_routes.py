@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -162,6 +163,23 @@ def test_aliases_from_a_file(tmp_path: object) -> None:
         assert served.simulator.site.received[-1].body["modelName"] == "grok-3"
 
     with_server(check, MODELS_FILE=path)
+
+
+def test_models_whose_names_are_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    names = ("a/b:c", "m x", "grök", "50%", "a%2Fb")
+    path.write_text("[aliases]\n" + "".join(f"'{name}' = 'grok-3'\n" for name in names))
+
+    async def check(served: Served) -> None:
+        for name in names:
+            shown = await served.request("GET", f"/v1/models/{quote(name, safe='')}")
+            assert (shown.status, shown.json["id"]) == (200, name)
+        assert (await served.request("GET", "/v1/models/a/b:c")).json["id"] == "a/b:c"
+        for bad in ("%", "%zz", "%FF", "%ED%A0%80", "grok-3%00", "%2"):
+            missing = await served.request("GET", f"/v1/models/{bad}")
+            assert (missing.status, missing.error["code"]) == (404, "model_not_found")
+
+    with_server(check, MODELS_FILE=str(path))
 
 
 def test_ready_tells_the_truth(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sized
+from urllib.parse import unquote
 
 import attrs
 import msgspec
@@ -161,9 +162,10 @@ class Front:
         return Respond(200, JSON, encode_models(self._models, MODELS_CREATED))
 
     def show_model(self, call: Call) -> Respond:
-        """One model."""
-        self._models.find(call.tail)
-        return Respond(200, JSON, encode_model(call.tail, MODELS_CREATED))
+        """One model. Its name may have characters that stand in a path as escapes only."""
+        name = unquote(call.tail)  # what is no escape, or no UTF-8, gives a name that nobody has
+        self._models.find(name)
+        return Respond(200, JSON, encode_model(name, MODELS_CREATED))
 
     def chat(self, call: Call) -> Steps:
         """A chat completion."""
