@@ -106,7 +106,11 @@ class Config:
         "PUBLIC_URL", "", read_optional_base_url, "This server as clients reach it, for pictures"
     )
     image_dir: Path | None = declare(
-        "IMAGE_DIR", None, read_path, "Directory of local pictures; beside STATE where not set"
+        "IMAGE_DIR",
+        None,
+        read_path,
+        "Directory of local pictures; by default `pictures` beside STATE, which for `:memory:` "
+        "is your state directory",
     )
     image_dir_bytes: int = declare(
         "IMAGE_DIR_BYTES", "268435456", read_whole(1024, 2**40), "The most it may hold"

@@ -17,6 +17,8 @@ import trio
 
 from grokproto.errors import ConfigurationError, InvalidRequestError
 from grokproto.images.local import read_name
+from transports.api import service
+from transports.config import build_config
 from transports.pictures import store as picture_store
 from transports.pictures.desk import Found, PictureDesk
 from transports.pictures.desk_threads import ThreadedPictureDesk
@@ -55,6 +57,32 @@ def test_a_picture_comes_back(tmp_path: Path) -> None:
 def test_the_same_picture_twice_has_two_addresses(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     assert store.put(PNG, "image/png", NOW) != store.put(PNG, "image/png", NOW)
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({}, "home/pictures"),
+        ({"STATE": ":memory:"}, "home/pictures"),
+        ({"STATE": "{}/home/state.sqlite3"}, "home/pictures"),
+        ({"STATE": "{}/x/state.db"}, "x/pictures"),
+        ({"STATE": "state.db"}, "pictures"),
+        ({"STATE": "{}/x/state.db", "IS_CUSTOM_SSO": "true"}, "x/pictures"),
+        ({"STATE": "{}/x/state.db", "IMAGE_DIR": "{}/y"}, "y"),
+        ({"STATE": "{}/x/state.db", "IMAGE_DIR": "y"}, "y"),
+    ],
+)
+def test_where_pictures_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(service, "default_path", lambda: tmp_path / "home" / "state.sqlite3")
+    named = {name: value.format(tmp_path) for name, value in variables.items()}
+    pictures = service.open_pictures(build_config({"IMAGE_MODE": "local", **named}))
+    assert pictures is not None
+    monkeypatch.chdir("/")
+    pictures.put(b"picture", "image/png", 1000.0)
+    assert {file.parent for file in tmp_path.rglob("*.png")} == {tmp_path / place}
 
 
 def test_addresses_survive_a_restart(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sized
+from pathlib import Path
 
 import attrs
 
@@ -31,7 +32,7 @@ from ..loops import Loop
 from ..pictures.desk import PictureDesk
 from ..pictures.store import LocalPictures, PictureStore, open_store
 from ..pool.scheduler import Scheduler
-from ..pool.store import Store, default_path
+from ..pool.store import MEMORY, Store, default_path
 from ..upstream.calls import UpstreamConfig
 from .routes import Front
 
@@ -98,10 +99,18 @@ def open_pictures(config: Config) -> PictureStore | None:
     if ImageMode(config.image_mode) is not ImageMode.LOCAL:
         return None
     return open_store(
-        config.image_dir or default_path().parent / "pictures",
+        (config.image_dir or _place_pictures(config)).absolute(),  # programs may change directory
         cap_bytes=config.image_dir_bytes,
         lifetime=config.image_lifetime,
     )
+
+
+def _place_pictures(config: Config) -> Path:
+    """Where they are unless somebody says otherwise: beside the state. One in memory has no place;
+    an address that was given out is good for longer than that, so pictures are where they are by
+    default."""
+    on_disk = config.state is not None and config.state != MEMORY
+    return Path(config.state if on_disk else default_path()).parent / "pictures"
 
 
 def build_service(config: Config, pictures: PictureStore | None = None) -> Service:
