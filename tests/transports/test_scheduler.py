@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import trio
@@ -13,6 +15,8 @@ from grokproto.credentials import CredentialPool, PoolSettings, decode_record
 from grokproto.events import CredentialAcquired, NoCredential
 from grokproto.lease import Lease, Outcome
 from grokproto.secret import Secret
+from transports.api.service import open_scheduler
+from transports.config import build_config
 from transports.loops.trio_loop import TRIO
 from transports.pool.scheduler import Scheduler
 from transports.pool.store import MEMORY, Store, read_records
@@ -162,3 +166,18 @@ def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
         assert kept() == {first: 2, second: 1}
 
     with_scheduler(check, "anna", "bert", state=str(state))
+
+
+def test_what_could_not_be_written_is_written_at_the_end(tmp_path: Path) -> None:
+    """Another process had the state when the last call was granted, and has let go of it since."""
+    state = tmp_path / "state.sqlite3"
+    config = build_config({"STATE": str(state), "SSO": "anna", "IS_TEMP_GROK2": "false"})
+    with open_scheduler(config) as scheduler:
+        with closing(sqlite3.connect(state, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            granted = scheduler.ask(AcquireCredential("grok-3", 0.0), 0.0)
+            assert isinstance(granted, CredentialAcquired)
+            release(scheduler, granted.lease)
+        assert scheduler.store.error is not None
+    (record,) = (decode_record(record) for record in read_records(state).values())
+    assert [ledger.used for ledger in record.ledgers] == [1]

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -226,6 +226,61 @@ def test_write_that_fails_is_told_once_and_not_raised(tmp_path: Path) -> None:
         blocker.close()
         store.save({"a": b"1"})
         assert store.error is None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """As another process has it that writes. For SQLite, another connection is as good as one."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_lock_is_waited_for_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = tmp_path / "state.sqlite3"
+    with Store(path, on_error=told.append, patience=0.001) as store:
+        waits: list[int] = []
+
+        def see_wait() -> None:
+            # How long SQLite was ready to wait in the last write.
+            waits.extend(store._database.execute("PRAGMA busy_timeout").fetchone())
+
+        assert store.save({"a": b"1"})
+        see_wait()
+        for _ in range(2):
+            with locked(path):
+                assert not store.save({"a": b"2"})
+                see_wait()
+                assert not store.save({"a": b"2", "b": b"2"})
+                see_wait()
+                assert "database is locked" in (store.check() or "")
+                see_wait()
+            assert store.save({"a": b"3"})
+            see_wait()
+            assert store.error is None
+            assert store.check() is None
+            see_wait()
+        assert waits == [1, *(1, 0, 0, 0, 1) * 2]
+        assert len(told) == 2
+        # Another fault is no ground for not waiting.
+        with locked(path):
+            assert not store.save({"a": b"4"})
+            path.rename(tmp_path / "moved")
+            assert not store.save({"a": b"4"})
+            (tmp_path / "moved").rename(path)
+            assert not store.save({"a": b"4"})
+            see_wait()
+        assert waits[-1] == 1
+
+
+def test_last_write_waits_for_a_lock_whatever_was_before(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    with Store(path, patience=0.0) as store:
+        with locked(path):
+            assert not store.save({"a": b"1"})
+        assert store.save({"a": b"1"}, last=True)
+        assert store._database.execute("PRAGMA busy_timeout").fetchone() == (1000,)
 
 
 def remove(path: Path) -> None:

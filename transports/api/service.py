@@ -32,7 +32,7 @@ from ..loops import Loop
 from ..pictures.desk import PictureDesk
 from ..pictures.store import LocalPictures, PictureStore, open_store
 from ..pool.scheduler import Scheduler
-from ..pool.store import MEMORY, Store, default_path
+from ..pool.store import MEMORY, SERVING_PATIENCE, Store, default_path
 from ..upstream.calls import UpstreamConfig
 from .routes import Front
 
@@ -239,5 +239,10 @@ def open_scheduler(config: Config) -> Iterator[Scheduler]:
     Raises:
         ConfigurationError: The state cannot be used, or is held by another, or a cookie is none.
     """
-    with Store(config.state_path, on_error=get_logger().error) as store:
-        yield build_scheduler(config, store)
+    on_error = get_logger().error
+    with Store(config.state_path, on_error=on_error, patience=SERVING_PATIENCE) as store:
+        scheduler = build_scheduler(config, store)
+        try:
+            yield scheduler
+        finally:
+            scheduler.write_rest()

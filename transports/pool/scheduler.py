@@ -163,10 +163,14 @@ class Scheduler:
             return self.store.error
         return self.store.check()
 
-    def _save(self, records: dict[str, bytes | None]) -> None:
+    def write_rest(self) -> None:
+        """Write what could not be written before. Nothing comes after it."""
+        self._save({}, last=True)
+
+    def _save(self, records: dict[str, bytes | None], *, last: bool = False) -> None:
         if self._unwritten:
             records = {**self._unwritten, **records}
-        self._unwritten = {} if self.store.save(records) else records
+        self._unwritten = {} if self.store.save(records, last=last) else records
 
     # Calls
 

@@ -47,6 +47,10 @@ UPDATE credentials SET record = record WHERE name = (SELECT min(name) FROM crede
 _MALFORMED = "database disk image is malformed"
 """As SQLite says it."""
 _BUSY_SECONDS = 1.0
+"""For another process to let go of the database, where nobody but us waits for it."""
+SERVING_PATIENCE = 0.1
+"""The same for a write while requests are served: all of them wait for it. Other programs hold the
+lock for the milliseconds of a write of their own; one that holds it longer is not waited for."""
 _LOCK_TRIES = 10
 _LOCK_PAUSE = 0.02
 """Seconds between two. Who only looks whether a state is held, holds it for a moment."""
@@ -71,16 +75,27 @@ class Store:
     Args:
         path: The file, or `MEMORY`.
         on_error: Told of a write that failed; serving goes on.
+        patience: Seconds that a write waits for another process to let go of the database. That is
+            done once: while it holds it, later writes try and fail at once.
 
     Raises:
         ConfigurationError: The state cannot be used; the sentence says why and begins with STATE.
     """
 
     def __init__(
-        self, path: Path | str, *, on_error: Callable[[str], None] = lambda _: None
+        self,
+        path: Path | str,
+        *,
+        on_error: Callable[[str], None] = lambda _: None,
+        patience: float = _BUSY_SECONDS,
     ) -> None:
         self.path = str(path)
         self._on_error = on_error
+        self._patience = patience
+        self._locked = False
+        """The last write failed because another process had the database."""
+        self._waits = _BUSY_SECONDS
+        """Seconds that SQLite waits, as we have told it."""
         self.error: str | None = None
         """Why the last write failed; None when it did not."""
         self._lock: IO[bytes] | None = None
@@ -138,13 +153,18 @@ class Store:
         except sqlite3.Error as exc:
             raise _unusable(Path(self.path), exc) from exc
 
-    def save(self, records: Mapping[str, bytes | None]) -> bool:
+    def save(self, records: Mapping[str, bytes | None], *, last: bool = False) -> bool:
         """Write records in one transaction; None takes one away. Whether that was done.
 
         A write that fails is told and not raised: a call is better made than refused because a
         disk is full. What it was to write is to be written with the next.
+
+        Args:
+            records: By name.
+            last: There is no next one, and nobody waits: wait for a lock even where that was done.
         """
-        return not records or self._attempt(lambda: self._save(records))
+        patience = _BUSY_SECONDS if last else None
+        return not records or self._attempt(lambda: self._save(records), patience)
 
     def check(self) -> str | None:
         """Write something that changes nothing; why that failed, if it did."""
@@ -163,18 +183,28 @@ class Store:
             raise
         self._database.execute("COMMIT")
 
-    def _attempt(self, write: Callable[[], object]) -> bool:
+    def _attempt(self, write: Callable[[], object], patience: float | None = None) -> bool:
+        if patience is None:
+            patience = 0.0 if self._locked else self._patience
         try:
             self._check_files()
+            self._wait_for_locks(patience)
             write()
         except (sqlite3.Error, _LostError) as exc:
+            self._locked = _is_lock(exc)
             failed = f"the state cannot be written to {self.path}: {exc}"
             if self.error is None:
                 self._on_error(failed)
             self.error = failed
             return False
+        self._locked = False
         self.error = None
         return True
+
+    def _wait_for_locks(self, seconds: float) -> None:
+        if seconds != self._waits:  # to say it takes nearly as long as to write
+            self._waits = seconds
+            self._database.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def _check_files(self) -> None:
         """See to it that what is written is found again, and that nobody else may write.
@@ -355,6 +385,11 @@ def _private_files() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def _is_lock(exc: Exception) -> bool:
+    # The lower byte is the kind; what is above it says more.
+    return getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def damaged(path: Path | str, found: str) -> ConfigurationError:
