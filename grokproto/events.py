@@ -41,6 +41,10 @@ class NoCredential(msgspec.Struct, frozen=True):
     """A credential that only waits for a call in flight to end is among them, so waiting a
     little may help."""
 
+    silent: bool = False
+    """The pool did not answer at all, so nothing is known of the credentials: it is this server
+    that is at fault, and no account is used up."""
+
 
 class ResponseReceived(Quiet, frozen=True):
     """Status and headers of the upstream response came; its body follows by `ReceiveData`."""

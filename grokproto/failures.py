@@ -31,7 +31,7 @@ class FailureKind(enum.Enum):
     CLOUDFLARE = "cloudflare"
     """Cloudflare's challenge page came instead of an answer."""
     OVERLOADED = "overloaded"
-    """Grok answered that it is overloaded or down for now."""
+    """Grok answered that it is overloaded or down for now; or the pool did not answer."""
     UPSTREAM = "upstream"
     """Grok answered with an error, or with something that is no answer."""
     TRUNCATED = "truncated"

@@ -160,12 +160,7 @@ class Answering:
                     continue
                 again = min(now + _BUSY_PAUSE, deadline)  # the host does not wait in line
             if again is None or again > deadline or again == now:
-                kind = (
-                    FailureKind.NO_CREDENTIAL
-                    if again is not None or event.busy
-                    else (FailureKind.MISCONFIGURED)
-                )
-                return Failure(kind, event.message, retry_after=event.retry_after)
+                return Failure(_classify(event), event.message, retry_after=event.retry_after)
             self._holdings.enter(State.WAITING)
             while self._holdings.now < again:
                 yield Wait(min(again, self._reply.next_ping))
@@ -209,6 +204,15 @@ class Answering:
             return calls.read_rate_limits(whole.body)
         except RemoteProtocolError:
             return None  # it was a question beside the point; nobody waits for its answer
+
+
+def _classify(event: NoCredential) -> FailureKind:
+    """What it means to the client that there is no credential."""
+    if event.silent:
+        return FailureKind.OVERLOADED
+    if event.retry_after is not None or event.busy:
+        return FailureKind.NO_CREDENTIAL
+    return FailureKind.MISCONFIGURED
 
 
 def _choose(earlier: Failure | None, now: Failure) -> Failure:

@@ -118,9 +118,10 @@ def _tell_event(event: e.Event, branch: int | None) -> Iterator[str]:
                 yield "The request is there."
         case e.CredentialAcquired(lease):
             yield f"The pool gives account {lease.credential} for group {lease.group}."
-        case e.NoCredential(message, retry_after, busy):
+        case e.NoCredential(message, retry_after, busy, silent):
+            what = "does not answer" if silent else "has none"
             wait = "" if retry_after is None else f" That changes in {retry_after:g} s."
-            yield f"The pool has none: {message}{wait}{' One is only busy.' if busy else ''}"
+            yield f"The pool {what}: {message}{wait}{' One is only busy.' if busy else ''}"
         case e.ResponseReceived(status, headers):
             said = "".join(f", {name} {value}" for name, value in headers)
             yield f"Grok answers with HTTP status {status}{said}."

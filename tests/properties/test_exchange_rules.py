@@ -162,11 +162,11 @@ class AnyHost(RuleBasedStateMachine):
         self._take(e.CredentialAcquired(make_lease(name, wants_quota=self.wants_quota)))
 
     @precondition(lambda self: self._may(e.NoCredential))
-    @rule(after=st.sampled_from([None, 0.0, 5.0, 99.0]), busy=st.booleans())
-    def refuse(self, after: float | None, busy: bool) -> None:
+    @rule(after=st.sampled_from([None, 0.0, 5.0, 99.0]), busy=st.booleans(), silent=st.booleans())
+    def refuse(self, after: float | None, busy: bool, silent: bool) -> None:
         if busy and isinstance(self.command, c.AcquireCredential):
             self.now = max(self.now, min(self.command.deadline, self.now + 30))
-        self._take(e.NoCredential("None.", after, busy))
+        self._take(e.NoCredential("None.", after, busy, silent))
 
     @precondition(lambda self: self._may(e.ResponseReceived))
     @rule(status=st.sampled_from([200, 200, 200, 200, 404, 429, 401, 403, 500, 204]))

@@ -418,6 +418,15 @@ def test_no_credential_ever() -> None:
     book << (lambda command: command.status == 503)
 
 
+@pytest.mark.parametrize("retry_after", [30.0, None])
+def test_pool_that_does_not_answer_is_no_account_that_is_used_up(retry_after: float | None) -> None:
+    book = acquiring(Settings(acquire_wait=20)) << c.AcquireCredential
+    book >> e.NoCredential("The pool is silent.", retry_after, silent=True)
+    book << (lambda command: command.status == 503)
+    book << (lambda command: dict(command.headers)["x-should-retry"] == "true")
+    book >> DONE << (lambda command: b'"code":"overloaded"' in command.data)
+
+
 def test_no_waiting_for_no_time() -> None:
     book = acquiring(Settings(acquire_wait=20)) << c.AcquireCredential
     book >> e.NoCredential("odd", retry_after=0) << (lambda command: command.status == 429)

@@ -205,6 +205,19 @@ def test_waiting_for_an_account() -> None:
     )
 
 
+def test_pool_that_does_not_answer() -> None:
+    def interrupt(command: c.Command) -> e.Event | None:
+        if isinstance(command, c.AcquireCredential):
+            return e.NoCredential("All are busy.", 30.0, silent=True)
+        return None
+
+    host = FakeHost(lambda _: answered("plain.ndjson"), interrupt=interrupt)
+    transcript = keep(record(host))
+    assert transcript.differs is None
+    told = [each.sentence for each in tell(transcript)]
+    assert "The pool does not answer: All are busy. That changes in 30 s." in told
+
+
 def test_exchange_that_is_dropped() -> None:
     kept: list[Recording] = []
     exchange = make_recorded(kept)

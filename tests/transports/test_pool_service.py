@@ -341,7 +341,7 @@ def test_pool_that_dies() -> None:
         for answer in answers:
             assert isinstance(answer, NoCredential)
             assert "is gone" in answer.message
-            assert answer.retry_after is not None
+            assert (answer.retry_after, answer.silent) == (30.0, True)
         health = await worker.pool.administer(Order(Action.HEALTH))
         assert isinstance(health, dict)
         assert "is gone" in health["state"]
@@ -370,6 +370,7 @@ def test_pool_that_is_silent() -> None:
                 event = await pool.acquire(command)
                 assert isinstance(event, NoCredential)
                 assert "does not answer" in event.message
+                assert event.silent
                 assert 3.0 + MARGIN <= trio.current_time() - began < 5.0 + MARGIN
                 far.sendall(encode(Granted(1, 9, "anna", "grok-3", False, {})) + b"\n")
                 lines = b""

@@ -115,7 +115,8 @@ class RemotePool:
         ask = Ask(number, command.group, patience, exclude, avoid, command.again)
         answer = await self._wait_for_answer(ask, patience)
         if answer is None:
-            return NoCredential(f"{self._fault or _SILENT}; try again in a moment.", _RETRY)
+            message = f"{self._fault or _SILENT}; try again in a moment."
+            return NoCredential(message, _RETRY, silent=True)
         assert isinstance(answer, CredentialAcquired | NoCredential)
         return answer
 
