@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import attrs
+import pytest
 import trio
 import trio.testing
 
@@ -378,6 +379,24 @@ def test_pool_that_is_silent() -> None:
                     await trio.lowlevel.wait_readable(far)
                     lines += far.recv(4096)
                 assert lines.splitlines()[1] == encode(GiveBack(9, Outcome.UNUSED))
+                nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+
+
+@pytest.mark.parametrize("action", Action)
+def test_order_to_a_pool_that_is_silent(action: Action) -> None:
+    async def main() -> None:
+        near, far = socket.socketpair()
+        wire = Wire(near)
+        pool = RemotePool(wire)
+        with far, contextlib.closing(wire):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pool.run)
+                began = trio.current_time()
+                answer = await pool.administer(Order(action, "anna"))
+                assert "does not answer" in str(answer)
+                assert MARGIN <= trio.current_time() - began < 2.0 + MARGIN
                 nursery.cancel_scope.cancel()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))

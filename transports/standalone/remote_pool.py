@@ -126,7 +126,7 @@ class RemotePool:
 
     async def administer(self, order: Order) -> Answer:
         """See `answer.Pool`."""
-        answer = await self._wait_for_answer(Instruct(next(self._numbers), order), MARGIN)
+        answer = await self._wait_for_answer(Instruct(next(self._numbers), order), 0.0)
         if answer is not None:
             assert isinstance(answer, dict | InvalidRequestError)
             return answer
