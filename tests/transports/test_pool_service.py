@@ -22,6 +22,7 @@ from grokproto.secret import Secret
 from transports.pool.orders import Action, Order
 from transports.pool.scheduler import Scheduler
 from transports.pool.store import MEMORY, Store
+from transports.standalone import pool_service, remote_pool
 from transports.standalone.pool_messages import GiveBack, Granted, Listening, Stop, encode
 from transports.standalone.pool_service import PING_PATIENCE, PING_PAUSE, PoolService
 from transports.standalone.remote_pool import MARGIN, RemotePool
@@ -397,6 +398,33 @@ def test_order_to_a_pool_that_is_silent(action: Action) -> None:
                 answer = await pool.administer(Order(action, "anna"))
                 assert "does not answer" in str(answer)
                 assert MARGIN <= trio.current_time() - began < 2.0 + MARGIN
+                nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+
+
+def test_order_that_was_told_to_have_failed_is_not_carried_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pool stands still, and goes on when nobody waits any more."""
+    for module in (remote_pool, pool_service):
+        monkeypatch.setattr(module, "monotonic", trio.current_time)
+
+    async def main() -> None:
+        near, far = map(Wire, socket.socketpair())
+        pool = RemotePool(near)
+        with Store(MEMORY) as store, contextlib.closing(near), contextlib.closing(far):
+            scheduler = Scheduler(CredentialPool(), store)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pool.run)
+                refused = await pool.administer(Order(Action.ADD, "anna"))
+                assert isinstance(refused, InvalidRequestError)
+                assert (refused.status, refused.code) == (503, "overloaded")
+                nursery.start_soon(PoolService(scheduler, far).run)
+                added = await pool.administer(Order(Action.ADD, "bert"))
+                assert isinstance(added, dict)
+                statuses = scheduler.pool.status(scheduler.unix_now)
+                assert [status.name for status in statuses] == [added["credential"]]
                 nursery.cancel_scope.cancel()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))

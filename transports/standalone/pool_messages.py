@@ -10,7 +10,7 @@
                                               same, if the two crossed
   GiveBack                ->                  each lease once
   Instruct                ->
-                          <-  Reported, or Objected
+                          <-  Reported, or Objected; nothing where it has come too late
                           <-  Ping            now and then, once it listens
   Pong                    ->                  at once
                           <-  Stop            perhaps twice
@@ -80,6 +80,9 @@ class Instruct(_Message, frozen=True):
 
     number: int
     order: Order
+    until: float
+    """By `time.monotonic`, which is the same in all processes: what has not been begun by then must
+    not be done any more, since whoever asked is told that it was not."""
 
 
 class Pong(_Message, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from time import monotonic
 from typing import assert_never
 
 import trio
@@ -119,7 +120,9 @@ class PoolService:
             case GiveBack(serial, outcome, failure, quota):
                 lease = self._leases.pop(serial)
                 self._scheduler.release(ReleaseCredential(lease, outcome, failure, quota))
-            case Instruct(number, order):
+            case Instruct(number, order, until):
+                if monotonic() > until:
+                    return
                 answer = admin.carry_out(self._scheduler, order)
                 if isinstance(answer, InvalidRequestError):
                     self.send(

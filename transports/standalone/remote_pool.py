@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, assert_never
 
 import attrs
@@ -43,6 +44,8 @@ from .wire import Wire
 
 MARGIN = 5.0
 """Seconds beyond its patience that a question waits for its answer."""
+_ORDER_PATIENCE = MARGIN - 1.0
+"""Seconds within which an order is to be begun. The rest of the margin is for its answer."""
 _WATCH = 1.0
 _RETRY = 30.0
 _SILENT = "The process of this server that has the accounts does not answer"
@@ -126,7 +129,8 @@ class RemotePool:
 
     async def administer(self, order: Order) -> Answer:
         """See `answer.Pool`."""
-        answer = await self._wait_for_answer(Instruct(next(self._numbers), order), 0.0)
+        instruct = Instruct(next(self._numbers), order, monotonic() + _ORDER_PATIENCE)
+        answer = await self._wait_for_answer(instruct, 0.0)
         if answer is not None:
             assert isinstance(answer, dict | InvalidRequestError)
             return answer
