@@ -49,6 +49,9 @@ def program(
     return names.get("answer") if callable(names.get("answer")) else names["ask"]
 
 
+REDIRECTED = "Grok answered with a redirect (HTTP status 302), which is not followed; "
+"""What comes of one only where the HTTP client has left it to the converter."""
+
 documents = pytest.mark.parametrize("document", ["docs/parser.md", "README.md"])
 
 
@@ -61,6 +64,8 @@ def test_httpx(grok: str, document: str) -> None:
     assert whole["choices"][0]["message"]["content"].startswith("You asked: Name a colour.")
     refused = json.loads(b"".join(make(chat_body(text="[[fault:block_page]]"), "anna")))
     assert refused["error"]["code"] == "cloudflare"
+    redirected = json.loads(b"".join(make(chat_body(text="[[fault:redirect]]"), "anna")))
+    assert redirected["error"]["message"].startswith(REDIRECTED)
 
 
 def test_requests(grok: str) -> None:
@@ -86,6 +91,8 @@ def check_requests(make: Any) -> None:
     assert stream.endswith(b"data: [DONE]\n\n")
     refused = json.loads(b"".join(make(chat_body(text="[[fault:block_page]]"), "anna")))
     assert refused["error"]["code"] == "cloudflare"
+    redirected = json.loads(b"".join(make(chat_body(text="[[fault:redirect]]"), "anna")))
+    assert redirected["error"]["message"].startswith(REDIRECTED)
     with pytest.raises(OSError):  # both of them have such a base
         list(make(chat_body(text="[[fault:reset]]", stream=True), "anna"))
 
@@ -99,6 +106,8 @@ def test_httpx_and_asyncio(grok: str, document: str) -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
     (refused,) = gather(chat_body(text="[[fault:dead_cookie]]"))
     assert refused["error"]["code"] == "unauthorized"
+    (redirected,) = gather(chat_body(text="[[fault:redirect]]"))
+    assert redirected["error"]["message"].startswith(REDIRECTED)
     broken = gather(chat_body(text="[[fault:early_end_by_close]]"))
     assert broken[-1]["error"]["code"] == "truncated"
 
@@ -113,6 +122,13 @@ def test_aiohttp(grok: str, document: str) -> None:
     assert events[-1] == answer.Ended()
     (failed,) = gather(chat_body(text="[[fault:limit]]"))
     assert failed.failure.kind.value == "rate_limited"
+    (redirected,) = gather(chat_body(text="[[fault:redirect]]"))
+    assert redirected.failure.message.startswith(REDIRECTED)
+
+
+def test_aiohttp_is_the_same_in_both() -> None:
+    one, other = (find_block(name, "python", "aiohttp") for name in ("docs/parser.md", "README.md"))
+    assert one == other
 
 
 def test_what_the_http_client_raises_comes_out(grok: str) -> None:
