@@ -18,11 +18,10 @@ from ..rendering import Rendering, build_too_long
 from ..request import ChatRequest
 from ..settings import Settings
 from ..usage import estimate_tokens
+from .framing import Framing
 
 P = TypeVar("P")
 T = TypeVar("T")
-
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 
 class _Refusal(msgspec.Struct):
@@ -59,8 +58,7 @@ class Converter(ABC, Generic[P, T]):
         self._link_picture = link_picture or self._link_to_assets
         self._refusal: _Refusal | None = None
         self._begun = False
-        self._framed = False
-        """The head has said how one knows the end of the body."""
+        self._framing = Framing({})
         self._body_over = False
         self.over = False
         """Nothing more will come out. The call to Grok may be closed."""
@@ -116,7 +114,7 @@ class Converter(ABC, Generic[P, T]):
             raise LocalProtocolError("the head of the response comes first, and once")
         self._begun = True
         lower = {name.lower(): value for name, value in headers.items()}
-        self._framed = not _FRAMING.isdisjoint(lower)
+        self._framing = Framing(headers)
         if is_refusal(status, lower):
             self._refusal = _Refusal(status, lower, bytearray())
 
@@ -129,6 +127,7 @@ class Converter(ABC, Generic[P, T]):
         self._check_goes_on()
         if self.over:
             return []
+        self._framing.count(len(data))
         if self._refusal is not None:
             self._refusal.body += data
             return [] if len(self._refusal.body) < MAX_ERROR_BODY else self._refuse(self._refusal)
@@ -143,10 +142,12 @@ class Converter(ABC, Generic[P, T]):
         """Take the end of the body; give what is left. Never leave this out.
 
         Args:
-            framed: Whether the body is known to be whole. If not given, it is where the head had a
-                length or chunks, for HTTP clients raise an exception if those are not kept; say
-                False where you have caught that. Else an answer that ends without an end mark of
-                Grok's has broken off.
+            framed: Whether the body is known to be whole. If not given, it is where the head had
+                chunks or a length, for HTTP clients raise an exception if those are not kept; say
+                False where you have caught that. Of a length as many bytes must have come too,
+                which is counted where the head has no content coding, since not all clients look.
+                A body that is not known to be whole, and ends without an end mark of Grok's, has
+                broken off.
 
         Raises:
             LocalProtocolError: The body was over before.
@@ -157,7 +158,7 @@ class Converter(ABC, Generic[P, T]):
             return []
         if self._refusal is not None:
             return self._refuse(self._refusal)
-        self._reader.receive_eof(framed=self._framed if framed is None else framed)
+        self._reader.receive_eof(framed=self._framing.whole if framed is None else framed)
         pieces, ended = self._rendering.read(self._reader)
         assert ended is not None
         return self._end(pieces, ended)

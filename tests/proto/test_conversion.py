@@ -207,15 +207,68 @@ def test_broken_connection_is_told() -> None:
     assert not any(c["choices"][0]["finish_reason"] for c in chunks[:-1])
 
 
+UNMARKED = read_stream("no_end_mark.ndjson")
+"""An answer that is whole if its body is."""
+SIZE = str(len(UNMARKED))
+
+
 @pytest.mark.parametrize(
     ("headers", "whole"),
-    [({"Transfer-Encoding": "chunked"}, True), ({"X": "y"}, False), ({}, False)],
+    [
+        *(({}, False), ({"X": "y"}, False), ({"Content-Length": SIZE}, True)),
+        *(({"Transfer-Encoding": each}, True) for each in ("chunked", "Chunked", "gzip, chunked")),
+        *(({"Transfer-Encoding": each}, False) for each in ("gzip", "identity")),
+        *(({"transfer-encoding": each, "content-length": "9"}, False) for each in ("gzip", "x")),
+        ({"transfer-encoding": "chunked", "content-length": "99999"}, True),
+        *(({"content-length": each}, True) for each in ("0", "9", f"{SIZE}, {SIZE}", f" {SIZE} ")),
+        *(({"content-length": each}, False) for each in ("99999", "99999,99999", "9" * 18)),
+        *(({"content-length": each}, False) for each in ("", ",", "many", "-1", "+1", "1.0", "²")),
+        *(({"content-length": each}, False) for each in (f"{SIZE}, 9", "9" * 19, "9" * 5000)),
+        *(({"content-length": SIZE, "Content-Length": each}, False) for each in ("9", "99999")),
+        ({"content-length": "99999", "Content-Encoding": "gzip"}, True),
+        ({"content-length": "99999", "content-encoding": "identity"}, False),
+        ({"content-length": "many", "content-encoding": "gzip"}, False),
+    ],
 )
-def test_end_without_an_end_mark(headers: dict[str, str], whole: bool) -> None:
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_end_without_an_end_mark(headers: dict[str, str], whole: bool, size: int) -> None:
     converter = EventConverter()
     converter.receive_head(200, headers)
-    last = list(converter.convert([read_stream("no_end_mark.ndjson")]))[-1]
+    pieces = (UNMARKED[i : i + size] for i in range(0, len(UNMARKED), size))
+    last = list(converter.convert(pieces))[-1]
     assert isinstance(last, answer.Ended if whole else answer.Failed)
+
+
+def test_fewer_bytes_than_were_said_do_not_end_an_answer() -> None:
+    """As `http.client` lets it pass; what it was cut behind is a whole line."""
+    data = b'{"result":{"response":{"token":"Half an"}}}\n'
+    converter = to_chunks()
+    converter.receive_head(200, {"content-length": "5000"})
+    chunks = list(converter.convert([data]))
+    assert chunks[-1]["error"]["code"] == "truncated"
+    assert not any(c["choices"][0]["finish_reason"] for c in chunks[:-1])
+
+
+@pytest.mark.parametrize("framed", [True, False])
+def test_who_calls_may_know_better_than_the_head(framed: bool) -> None:
+    converter = EventConverter()
+    converter.receive_head(200, {"content-length": "99999" if framed else SIZE})
+    last = list(converter.convert([UNMARKED], framed=framed))[-1]
+    assert isinstance(last, answer.Ended if framed else answer.Failed)
+
+
+def test_end_mark_counts_more_than_a_length() -> None:
+    converter = EventConverter()
+    converter.receive_head(200, {"content-length": "99999"})
+    assert list(converter.convert([read_stream("plain.ndjson")]))[-1] == answer.Ended()
+
+
+def test_head_without_its_body_fails() -> None:
+    """Such as of HEAD."""
+    converter = EventConverter()
+    converter.receive_head(200, {"content-length": "5000"})
+    (failed,) = converter.receive_eof()
+    assert isinstance(failed, answer.Failed)
 
 
 def test_what_the_body_raises_comes_out() -> None:
