@@ -34,6 +34,7 @@ from grokproto.settings import (
 
 from .keys import DEFAULT_API_KEY, ApiKeys, read_api_keys
 from .pool.store import MEMORY, default_path
+from .text_file import UnreadableError, read_text_file
 from .variables import (
     declare,
     read_base_url,
@@ -307,12 +308,13 @@ class Config:
         if self.models_file is None:
             return ModelTable()
         try:
-            text = self.models_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            reason = getattr(exc, "strerror", None) or "it is not UTF-8"
+            text = read_text_file(self.models_file)
+        except FileNotFoundError:
+            raise ConfigurationError(f"MODELS_FILE {self.models_file} is not there") from None
+        except UnreadableError as exc:
             raise ConfigurationError(
-                f"MODELS_FILE {self.models_file} cannot be read: {reason}"
-            ) from exc
+                f"MODELS_FILE {self.models_file} cannot be read: {exc}"
+            ) from None
         try:
             return read_models(text)
         except ConfigurationError as exc:
@@ -374,12 +376,11 @@ def build_config(variables: Mapping[str, str]) -> Config:
 
 def _read_dotenv(path: Path, *, must_exist: bool) -> Mapping[str, str | None]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text_file(path)
     except FileNotFoundError:
         if not must_exist:
             return {}
         raise ConfigurationError(f"{path} is not there") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = getattr(exc, "strerror", None) or "it is not UTF-8"
-        raise ConfigurationError(f"{path} cannot be read: {reason}") from None
+    except UnreadableError as exc:
+        raise ConfigurationError(f"{path}, a file of variables, cannot be read: {exc}") from None
     return dotenv_values(stream=io.StringIO(text), interpolate=False)

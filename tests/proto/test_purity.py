@@ -43,7 +43,7 @@ HOST_LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"loops"}),
     frozenset({"server", "upstream"}),
     frozenset({"pool", "pictures", "simulator"}),
-    frozenset({"config", "variables", "keys"}),
+    frozenset({"config", "variables", "keys", "text_file"}),
     frozenset({"api"}),
     frozenset({"driving"}),
     frozenset({"standalone", "asgi", "threaded", "inprocess"}),

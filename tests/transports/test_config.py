@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from grokproto.errors import ConfigurationError
+from grokproto.models import ModelTable
 from grokproto.settings import SearchFormat, Settings, ThinkingFormat
 from transports.config import is_loopback, load_config
 from transports.keys import ApiKeys
+from transports.text_file import MAX_BYTES
 
 NOWHERE = Path(os.devnull)
 ODD_NUMBERS = ("\u0663", "1_0", "+1", "0x1", "1 0", "1" * 5000, "inf", "--1")
@@ -145,6 +147,53 @@ def test_models_file_that_is_wrong(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match="not UTF-8"):
         load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models()
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"# " + b"x" * MAX_BYTES, "it is larger than 4 MiB"),
+        (b"A=\xff", "it is not UTF-8"),
+        (None, "Is a directory"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(data: bytes | None, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    if data is None:
+        path.mkdir()
+    else:
+        path.write_bytes(data)
+    with pytest.raises(ConfigurationError) as caught:
+        load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models()
+    assert str(caught.value) == f"MODELS_FILE {path} cannot be read: {why}"
+    with pytest.raises(ConfigurationError) as caught:
+        load_config({}, path)
+    assert str(caught.value) == f"{path}, a file of variables, cannot be read: {why}"
+
+
+def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(ConfigurationError, match=f"^MODELS_FILE {path} is not there$"):
+        load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models()
+    with pytest.raises(ConfigurationError, match=f"^{path} is not there$"):
+        load_config({}, path)
+
+
+def test_as_much_as_is_read_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"PORT=4000\n#" + b"x" * (MAX_BYTES - 11))
+    assert load_config({}, path).port == 4000
+    path.write_bytes(b"#" + b"x" * (MAX_BYTES - 1))
+    assert load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models() == ModelTable()
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom"])
+def test_devices_without_end_are_not_read_to_it(device: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"MODELS_FILE {device} .* larger than"):
+        load_config({"MODELS_FILE": device}, NOWHERE).read_models()
+    with pytest.raises(ConfigurationError, match=f"{device}, .* larger than"):
+        load_config({}, Path(device))
 
 
 @pytest.mark.parametrize(
