@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from .. import commands as c
 from ..commands import Command
 from ..dialects import DIALECTS
 from ..errors import ConfigurationError, LocalProtocolError
@@ -161,7 +162,8 @@ def decode_transcript(data: bytes) -> Transcript:
     """
     transcript: Transcript | None = None
     entries: list[Entry] = []
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines() or [""], 1):
+    lines = data.decode("utf-8", "replace").splitlines() or [""]
+    for number, line in enumerate(lines, 1):
         try:
             if transcript is None:
                 transcript = _decode_head(json.loads(line))
@@ -172,7 +174,23 @@ def decode_transcript(data: bytes) -> Transcript:
         except (ValueError, TypeError, ConfigurationError) as exc:
             raise _refuse(number, str(exc)) from exc
     assert transcript is not None
+    if transcript.whole and not _is_over(entries):
+        raise ConfigurationError(
+            f"line {len(lines)} is no transcript's last: the exchange goes on after it, and line 1 "
+            "says that all of it is here"
+        )
     return replace(transcript, entries=entries)
+
+
+def _is_over(entries: Sequence[Entry]) -> bool:
+    """Whether the exchange itself has ended: with `Finish`, or since the host dropped it.
+
+    A host with threads may drop a branch of it even later.
+    """
+    for entry in reversed(entries):
+        if entry.branch is None:
+            return entry.event is None or entry.commands[0]["is"] == c.Finish.__name__
+    return False
 
 
 def _refuse(number: int, why: str) -> ConfigurationError:

@@ -210,7 +210,7 @@ def _read_all(data: bytes) -> None:
     except ConfigurationError as exc:
         why = str(exc)
     if why:
-        assert re.fullmatch("line [0-9]+ is no transcript's: [^\n]+", why)
+        assert re.fullmatch("line [0-9]+ is no transcript's( last)?: [^\n]+", why)
         assert why.encode()
         return
     assert all(told.sentence for told in tell(transcript))

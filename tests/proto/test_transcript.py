@@ -25,6 +25,7 @@ from grokproto.transcript import (
 )
 from grokproto.transcript import written as shapes
 from grokproto.transcript.form import encode
+from grokproto.transcript.recording import Abandoned
 from tests.fixtures.load import BODY_EXPECTATIONS, STREAM_EXPECTATIONS, read_body, read_stream
 from tests.golden import KINDS, PNG, Kind
 from tests.playbook import OK, FakeHost, Response, answered, chat_body
@@ -283,7 +284,8 @@ def test_another_way_is_told() -> None:
 
 def test_event_that_cannot_come_is_another_way() -> None:
     recording = record(FakeHost(lambda _: answered("plain.ndjson")))
-    steps = [replace(step, event=e.Completed()) for step in recording.steps[:1]]
+    first, *others = recording.steps
+    steps = [replace(first, event=e.Completed()), *others]
     assert keep(replace(recording, steps=steps)).differs == 0
 
 
@@ -380,6 +382,36 @@ def test_file_that_is_none(number: int, change: dict[str, Any], why: str) -> Non
     data = "\n".join(map(json.dumps, changed)).encode()
     with pytest.raises(ConfigurationError, match=why):
         decode_transcript(data)
+
+
+@pytest.mark.parametrize("name", ["plain.sse", "two_choices.sse", "two_choices.json"])
+def test_file_that_is_cut_between_lines(name: str) -> None:
+    kind = KINDS[name]
+    written = encode_transcript(keep(record(host_of(kind), kind.body))).splitlines(keepends=True)
+    for number in range(1, len(written)):
+        with pytest.raises(ConfigurationError, match=f"^line {number} is no transcript's last: "):
+            decode_transcript(b"".join(written[:number]))
+
+
+def test_file_that_is_cut_where_the_host_dropped_the_exchange() -> None:
+    kept: list[Recording] = []
+    exchange = make_recorded(kept)
+    exchange.handle(e.Start(), 1.0)
+    exchange.abandon(2.0)
+    written = encode_transcript(keep(kept[0])).splitlines(keepends=True)
+    with pytest.raises(ConfigurationError, match=r"^line 2 is no transcript's last: "):
+        decode_transcript(b"".join(written[:-1]))
+
+
+def test_branch_may_be_dropped_after_the_end() -> None:
+    """By a thread of its own, which learns of the end a moment later."""
+    data = [read_stream("plain.ndjson"), read_stream("error_antibot.ndjson")]
+    recording = record(FakeHost(lambda _: Response(pieces=[data.pop()])), chat_body(n=2))
+    dropped = [step for step in recording.steps if isinstance(step, Abandoned)]
+    assert dropped
+    others = [step for step in recording.steps if step not in dropped]
+    transcript = build_transcript(replace(recording, steps=[*others, *dropped]))
+    assert decode_transcript(encode_transcript(transcript)) == transcript
 
 
 @pytest.mark.parametrize(
