@@ -19,7 +19,7 @@ from tests.tracebacks import find_traceback
 from transports.api.service import build_service
 from transports.cli import cli
 from transports.conform import CHECKS, Level, Outcome, Target, run_checks
-from transports.conform.plain_http import ProtocolError
+from transports.conform.plain_http import ProtocolError, Response
 from transports.conform.sse import FramingError, read_stream
 from transports.threaded import WSGIApp
 
@@ -283,13 +283,64 @@ def test_nothing_that_cannot_be_checked(options: str, words: str) -> None:
         ("127.0.0.1:3000", "is no address"),
         ("http://[::1/v1", "is no address"),
         ("ftp://a/", "is no address"),
+        ("http://127.0.0.1:1/v1 HTTP/1.1\r\nx-injected: 1\r\n/v1", "is no address"),
+        ("http://127.0.0.1:1/v 1", "is no address"),
+        ("http://127.0.0.1:1/v\u00e9", "is no address"),
+        ("http://127.0.0.1:1/v1?a=b", "is no address"),
+        ("http://127.0.0.1:0/v1", "is no address"),
+        ("http://127.0.0.1:1/v1#a", "is no address"),
+        ("http://a..b/v1", "a..b port 80 cannot be reached"),
+        ("http://anna:hunter2@127.0.0.1:1/v1", "is no address"),
     ],
 )
 def test_nobody_there(url: str, word: str) -> None:
     result = invoke(url)
     assert result.exit_code == 1
     assert word in result.output
+    assert len(result.output.splitlines()) == 1
+    assert "hunter2" not in result.output
     assert find_traceback(result.output) == ""
+
+
+@pytest.mark.parametrize(
+    "key", ["abc\r\nx-injected: 1", "a\nb", "a\0b", "\x7f", "caf\u00e9", "\u20ac"]
+)
+def test_key_that_no_header_may_have(key: str) -> None:
+    result = invoke("http://127.0.0.1:1/v1", "--key", key)
+    assert result.exit_code == 2
+    assert result.output == "grokproto: the key has characters that no header may have\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("a b\r\nx: 1", "a%20b%0D%0Ax%3A%201"),
+        ("\u8272", "%E8%89%B2"),
+        ("a/\ud800?b#c", "a/%3F%3Fb%23c"),
+    ],
+)
+def test_name_of_a_model_stays_in_the_path(name: str, sent: str) -> None:
+    model = {"id": name, "object": "model", "created": 1, "owned_by": "us"}
+    asked: list[str] = []
+
+    class Kept(Target):
+        def request(self, method: str, path: str, *_: Any, **__: Any) -> Response:
+            asked.append(path)
+            found = model if len(asked) > 1 else {"object": "list", "data": [model]}
+            headers = (("content-type", "application/json"),)
+            return Response(200, headers, json.dumps(found).encode())
+
+    (check,) = (check for check in CHECKS if check.name == "model")
+    (result,) = run_checks(Kept("http://127.0.0.1:1/v1"), [check])
+    assert result.outcome is Outcome.PASSED
+    assert asked == ["/models", f"/models/{sent}"]
+
+
+def test_table_moves_no_terminal(spoiled: tuple[Spoiled, str]) -> None:
+    app, url = spoiled
+    app.change = put("data.0.id", "a\x1b[2J\ud800")
+    shown = invoke(f"{url}/v1", "--key", KEY, "--model", "grok-3", "--only", "models").output
+    assert "the first is a\\x1b[2J\\ud800\n" in shown
 
 
 def test_what_a_model_is_when_none_is_named(spoiled: tuple[Spoiled, str]) -> None:

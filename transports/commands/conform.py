@@ -106,13 +106,18 @@ def _encode(result: Result) -> str:
 
 def _tell(result: Result) -> str:
     check = result.check
-    seen = " ".join(result.seen.split())
+    seen = _make_printable(" ".join(result.seen.split()))
     if len(seen) > _SEEN and result.outcome is not Outcome.FAILED:
         seen = f"{seen[: _SEEN - 3]}..."
     line = f"{_MARKS[result.outcome]}  {check.level.value:6}  {check.name:{_WIDTH}}  {seen}"
     if result.outcome is Outcome.FAILED:
         line += f"\n{'':{_WIDTH + 16}}wanted: {check.about}."
     return line
+
+
+def _make_printable(text: str) -> str:
+    """A text with what would move a terminal, or cannot be written at all, as Python writes it."""
+    return "".join([each if each.isprintable() else ascii(each)[1:-1] for each in text])
 
 
 def _sum_up(results: list[Result]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from .running import Check, Level, SkippedError, collect, expect
 from .shapes import (
     FINISH_REASONS,
@@ -44,7 +46,8 @@ def list_models(target: Target) -> str:
 def show_model(target: Target) -> str:
     """GET /models/ID shows a model that is listed."""
     name = target.models.json["data"][0]["id"]
-    shown = expect_model(expect_json(target.request("GET", f"/models/{name}")))
+    path = f"/models/{quote(name, errors='replace')}"
+    shown = expect_model(expect_json(target.request("GET", path)))
     expect(shown == name, f"it shows {shown}, not {name}")
     return shown
 

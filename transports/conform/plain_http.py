@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+_GRAPHIC = re.compile("[!-~]+")
 _MAX_BODY = 64 * 1024 * 1024
 _MAX_HEAD = 256 * 1024
 
@@ -39,15 +41,26 @@ class Address:
         """The address in a URL.
 
         Raises:
-            UnreachableError: It is none.
+            UnreachableError: It is none. It is not shown, since a password may be in it.
         """
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
             parts, port = urlsplit(""), None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UnreachableError(f"{url} is no address such as http://127.0.0.1:3000/v1")
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or not _GRAPHIC.fullmatch(url)  # else it would go on behind its line of the request
+            or port == 0
+            or "@" in parts.netloc
+            or parts.query
+            or parts.fragment
+        ):
+            raise UnreachableError(
+                "the URL is no address such as http://127.0.0.1:3000/v1, in ASCII, with no name, "
+                "password or query in it"
+            )
         secure = parts.scheme == "https"
         return cls(parts.hostname, port or (443 if secure else 80), secure, parts.path.rstrip("/"))
 
@@ -118,9 +131,10 @@ class Connection:
             if address.secure:
                 context = ssl.create_default_context()
                 sock = context.wrap_socket(sock, server_hostname=address.host)
-        except OSError as exc:
+        except (OSError, UnicodeError) as exc:  # the latter for what can be no name
             where = f"{address.host} port {address.port}"
-            raise UnreachableError(f"{where} cannot be reached: {exc.strerror or exc}") from exc
+            reason = getattr(exc, "strerror", None) or exc
+            raise UnreachableError(f"{where} cannot be reached: {reason}") from exc
         self._socket = sock
 
     def __enter__(self) -> Connection:

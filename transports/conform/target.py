@@ -6,6 +6,9 @@ import functools
 import json
 from typing import Any
 
+from grokproto.errors import ConfigurationError
+from grokproto.grok.headers import check_header
+
 from .plain_http import Address, Connection, ProtocolError, Response, encode_request
 
 QUESTION = "Name a colour, in one short sentence."
@@ -21,6 +24,7 @@ class Target:
         timeout: Seconds for each thing that is waited for.
 
     Raises:
+        ConfigurationError: `key` has characters that no header may have.
         UnreachableError: `url` is no address.
     """
 
@@ -28,6 +32,11 @@ class Target:
         self, url: str, *, key: str | None = None, model: str | None = None, timeout: float = 60.0
     ) -> None:
         self.address = Address.read(url)
+        if key is not None:
+            try:
+                check_header("authorization", key)
+            except ConfigurationError:
+                raise ConfigurationError("the key has characters that no header may have") from None
         self.key = key
         self._model = model
         self._timeout = timeout
@@ -51,7 +60,7 @@ class Target:
 
         Args:
             method: Of the request.
-            path: Within the API.
+            path: Within the API; what is from elsewhere has to be quoted in it.
             body: Bytes, or what is to be JSON; None for none.
             key: Instead of the target's, where it is not empty; None for no key.
             headers: Further ones.
