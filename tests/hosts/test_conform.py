@@ -244,10 +244,57 @@ def test_table_and_json(spoiled: tuple[Spoiled, str]) -> None:
         "no key": "passed",
         "wrong key": "passed",
     }
+    app.change = restatus("401", "200 OK")
     without = invoke(f"{url}/v1", "--only", "*key")
     assert without.exit_code == 0
     assert without.output.count("--    basic") == 2
     assert without.output.endswith("passed: none; skipped 2\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--key", "not-ours"), "the server refuses the key: it answers 401, “"),
+        ((), "the server refuses to answer without a key: it answers 401, “"),
+        (("--key", KEY, "--model", "x"), "the server does not know the model “x”: it answers 404"),
+    ],
+)
+def test_nothing_is_checked_where_all_would_fail(
+    options: tuple[str, ...], words: str, spoiled: tuple[Spoiled, str]
+) -> None:
+    app, url = spoiled
+    app.change = None
+    for more in ((), ("--json",)):
+        result = invoke(f"{url}/v1", *options, *more)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"grokproto: {words}")
+        assert len(result.stderr.splitlines()) == 1
+        assert "not-ours" not in result.stderr
+
+
+STREAM = "200 OK\r\ncontent-type: text/event-stream\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "seen"),
+    [
+        (
+            "404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
+            "404, not",
+        ),
+        ("200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\n{}", "the content-type is"),
+        (f"{STREAM}content-length: 0\r\n\r\n", "no chunk"),
+        (f"{STREAM}transfer-encoding: chunked\r\n\r\n0\r\n\r\n", "no chunk"),
+    ],
+)
+def test_client_that_leaves_waits_for_nothing_that_does_not_come(head: str, seen: str) -> None:
+    """The connection stays open, and nothing more is sent."""
+    (check,) = (check for check in CHECKS if check.name == "client that leaves")
+    with speaking(f"HTTP/1.1 {head}".encode(), slowly=True) as target:
+        target.model = "m"
+        (result,) = run_checks(target, [check])
+    assert result.outcome is Outcome.FAILED
+    assert seen in result.seen
 
 
 def test_list_and_levels() -> None:
@@ -386,6 +433,9 @@ def speaking(said: bytes, *, slowly: bool = False) -> Iterator[Target]:
         (b"HTTP/1.1 OK\r\n\r\n", "no status line"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc", "ended in the body"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\nabc", "no content-length"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: \xb2\r\n\r\nabc", "no content-length"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n", "no content-length"),
+        (b"HTTP/1.1 \xb2\xb2\xb2 OK\r\n\r\n", "no status line"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n", "too long"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n", "no size of a chunk"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nabc\r\n", "does not end"),

@@ -12,8 +12,19 @@ import click
 
 from grokproto.errors import ConfigurationError
 
-from ..conform import CHECKS, Check, Level, Outcome, Result, Target, UnreachableError, run_checks
+from ..conform import (
+    CHECKS,
+    Check,
+    Level,
+    Outcome,
+    Result,
+    Target,
+    UnreachableError,
+    find_refusal,
+    run_checks,
+)
 from .amounts import PATIENCE
+from .ending import stop
 
 _MARKS = {Outcome.PASSED: "ok  ", Outcome.FAILED: "FAIL", Outcome.SKIPPED: "--  "}
 _WIDTH = max(len(check.name) for check in CHECKS)
@@ -49,7 +60,8 @@ def conform_command(
     """Find out whether a server speaks OpenAI's API as its clients expect.
 
     URL is the base of its API, such as http://127.0.0.1:3000/v1. Some fifty short questions are
-    asked. Exit code 1 where a check fails.
+    asked. Exit code 1 where a check fails, or where the server does not take the key or the model,
+    which is said instead.
     """
     checks = _choose(basic, only)
     if listed:
@@ -59,12 +71,14 @@ def conform_command(
     results: list[Result] = []
     try:
         target = Target(url, key=key, model=model, timeout=timeout)
+        refusal = find_refusal(target)
+        if refusal is not None:
+            stop(refusal, 1)
         for result in run_checks(target, checks):
             results.append(result)
             click.echo(_encode(result) if as_json else _tell(result))
     except UnreachableError as exc:
-        click.echo(f"grokproto: {exc}", err=True)
-        sys.exit(1)
+        stop(str(exc), 1)
     if not as_json:
         click.echo(_sum_up(results))
     sys.exit(1 if any(result.outcome is Outcome.FAILED for result in results) else 0)

@@ -11,6 +11,7 @@ client over plain sockets, which believes nothing that it has not read.
 
 from __future__ import annotations
 
+from .admission import find_refusal
 from .plain_http import UnreachableError
 from .running import Check, Level, Outcome, Result
 from .suite import CHECKS, run_checks
@@ -24,5 +25,6 @@ __all__ = [
     "Result",
     "Target",
     "UnreachableError",
+    "find_refusal",
     "run_checks",
 ]

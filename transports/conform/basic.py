@@ -9,6 +9,7 @@ from .shapes import (
     FINISH_REASONS,
     expect_completion,
     expect_error,
+    expect_field,
     expect_json,
     expect_model,
     expect_status,
@@ -45,7 +46,9 @@ def list_models(target: Target) -> str:
 @_check("model")
 def show_model(target: Target) -> str:
     """GET /models/ID shows a model that is listed."""
-    name = target.models.json["data"][0]["id"]
+    models = expect_field(expect_json(target.models), "data", list, "the list")
+    expect(models, "there is no model")
+    name = expect_field(models[0], "id", str, "a model")
     path = f"/models/{quote(name, errors='replace')}"
     shown = expect_model(expect_json(target.request("GET", path)))
     expect(shown == name, f"it shows {shown}, not {name}")
@@ -86,21 +89,23 @@ def stream(target: Target) -> str:
 def stream_chunks(target: Target) -> str:
     """All chunks of a stream belong together."""
     found = expect_stream(target.stream)
-    kinds = {chunk.get("object") for chunk in found.chunks}
-    expect(kinds == {"chat.completion.chunk"}, f"object is {tell(kinds)}")
+    for chunk in found.chunks:
+        kind = chunk.get("object")
+        expect(kind == "chat.completion.chunk", f"object is {tell(kind)}")
     for name, kind in (("id", str), ("created", int), ("model", str)):
-        values = {chunk.get(name) for chunk in found.chunks}
+        values = {expect_field(chunk, name, kind, "a chunk") for chunk in found.chunks}
         expect(len(values) == 1, f"{name} is not the same in all chunks: {tell(values)}")
-        (value,) = values
-        expect(isinstance(value, kind), f"{name} is {tell(value)}")
     return f"id {found.chunks[0]['id']}"
 
 
 @_check("stream begin")
 def stream_begin(target: Target) -> str:
     """The first chunk with a choice says that the assistant speaks."""
-    first = next(chunk for chunk in expect_stream(target.stream).chunks if chunk.get("choices"))
-    role = first["choices"][0].get("delta", {}).get("role")
+    found = expect_stream(target.stream)
+    read_deltas(found)
+    choices = [choice for chunk in found.chunks for choice in chunk["choices"]]
+    expect(choices, "no chunk has a choice")
+    role = choices[0]["delta"].get("role")
     expect(role == "assistant", f"role is {tell(role)}")
     return "role assistant"
 

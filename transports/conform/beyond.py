@@ -11,9 +11,11 @@ from .running import Check, FailedError, Level, collect, expect
 from .shapes import (
     expect_completion,
     expect_error,
+    expect_field,
     expect_json,
     expect_status,
     expect_stream,
+    expect_stream_head,
     read_deltas,
     tell,
 )
@@ -23,7 +25,7 @@ BEYOND: list[Check] = []
 _check = collect(Level.BEYOND, BEYOND)
 
 _ORIGIN = {"origin": "https://app.example"}
-_DAY = 86400.0
+_DAY = 86400
 
 
 # Answers
@@ -32,7 +34,9 @@ _DAY = 86400.0
 @_check("model is echoed")
 def model_is_echoed(target: Target) -> str:
     """The answer names the model that was asked."""
-    named = {target.answer.json.get("model"), expect_stream(target.stream).chunks[0]["model"]}
+    expect_completion(target.answer)
+    first = expect_stream(target.stream).chunks[0]
+    named = {target.answer.json["model"], expect_field(first, "model", str, "a chunk")}
     expect(named == {target.model}, f"model is {tell(named)}, not {target.model}")
     return target.model
 
@@ -40,9 +44,10 @@ def model_is_echoed(target: Target) -> str:
 @_check("created")
 def created(target: Target) -> str:
     """An answer says when it was made, in Unix seconds."""
-    apart = abs(target.answer.json["created"] - time.time())
-    expect(apart < _DAY, f"created is {apart:.0f} s from now")
-    return f"{apart:.0f} s from now"
+    expect_completion(target.answer)
+    apart = abs(target.answer.json["created"] - int(time.time()))
+    expect(apart < _DAY, f"created is {tell(apart)} s from now")
+    return f"{apart} s from now"
 
 
 @_check("several choices")
@@ -136,7 +141,14 @@ def client_that_leaves(target: Target) -> str:
     with target.connect() as connection:
         body = target.build_chat(stream=True)
         connection.send(target.encode("POST", "/chat/completions", body))
-        connection.receive_until(b"data:")
+        head = connection.receive_head()
+        expect_stream_head(head)
+        begun = b""
+        for piece in connection.receive_pieces("POST", head):
+            begun += piece
+            if b"data:" in begun:
+                break
+        expect(b"data:" in begun, "the stream has no chunk")
     expect_completion(target.chat())
     return "the next answer is whole"
 
@@ -158,7 +170,7 @@ def error_types(target: Target) -> str:
     for fields in wrong:
         error = expect_error(target.chat(**fields), 400, 422)
         (name,) = fields
-        named += name in (error["param"] or "") or name in error["message"]
+        named += name in str(error["param"]) or name in error["message"]
     expect(named == len(wrong), f"the field is named in {named} of {len(wrong)}")
     return f"{len(wrong)} of them"
 

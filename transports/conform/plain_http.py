@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,7 +105,7 @@ class Response:
         """
         try:
             return json.loads(self.body.decode("utf-8"))
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise ProtocolError(f"the body is no JSON: {self.body[:60]!r}") from exc
 
 
@@ -172,8 +172,7 @@ class Connection:
         while True:
             head = self.receive_head()
             if head.status >= 200:
-                body = self._receive_body(method, head.status, head.headers)
-                return attrs.evolve(head, body=body)
+                return attrs.evolve(head, body=b"".join(self.receive_pieces(method, head)))
 
     def receive_head(self) -> Response:
         """The head of a response, interim or not.
@@ -188,28 +187,36 @@ class Connection:
         head, _, self._received = self._received.partition(b"\r\n\r\n")
         line, *fields = head.decode("latin-1").split("\r\n")
         version, _, rest = line.partition(" ")
-        if version not in ("HTTP/1.0", "HTTP/1.1") or not rest[:3].isdigit():
+        if version not in ("HTTP/1.0", "HTTP/1.1") or not _is_number(rest[:3]):
             raise ProtocolError(f"{line[:60]!r} is no status line")
         pairs = [field.partition(":") for field in fields]
         headers = tuple((name.strip().lower(), value.strip()) for name, _, value in pairs)
         return Response(int(rest[:3]), headers, b"", version)
 
-    def _receive_body(
-        self, method: str, status: int, headers: tuple[tuple[str, str], ...]
-    ) -> bytes:
-        fields = dict(headers)
-        if method == "HEAD" or status in (204, 304):
-            return b""
+    def receive_pieces(self, method: str, head: Response) -> Iterator[bytes]:
+        """The body that comes behind a head, in the pieces that it comes in.
+
+        Raises:
+            ProtocolError: It is none, or not whole.
+        """
+        fields = dict(head.headers)
+        if method == "HEAD" or head.status in (204, 304):
+            return
         if "chunked" in fields.get("transfer-encoding", "").lower():
-            return b"".join(iter(self._receive_chunk, b""))
-        if "content-length" in fields:
-            if not fields["content-length"].isdigit():
+            yield from iter(self._receive_chunk, b"")
+        elif "content-length" in fields:
+            if not _is_number(fields["content-length"]):
                 raise ProtocolError(f"{fields['content-length'][:20]!r} is no content-length")
-            return self._receive_exactly(int(fields["content-length"]))
-        while not self._ended and len(self._received) < _MAX_BODY:
-            self._receive_some()
-        body, self._received = self._received, b""
-        return body
+            yield self._receive_exactly(int(fields["content-length"]))
+        else:
+            room = _MAX_BODY
+            while room > 0:
+                room -= len(self._received)
+                yield self._received
+                self._received = b""
+                if self._ended:
+                    return
+                self._receive_some()
 
     def _receive_chunk(self) -> bytes:
         """The next chunk; empty at the end."""
@@ -240,17 +247,6 @@ class Connection:
             self._receive_more("the body")
         data, self._received = self._received[:size], self._received[size:]
         return data
-
-    def receive_until(self, mark: bytes) -> bytes:
-        """Everything up to a mark, and the mark.
-
-        Raises:
-            ProtocolError: It does not come.
-        """
-        while mark not in self._received:
-            self._receive_more(f"{mark!r}")
-        found, _, self._received = self._received.partition(mark)
-        return found + mark
 
     def _receive_more(self, what: str) -> None:
         before = len(self._received)
@@ -286,6 +282,11 @@ def encode_request(
     if body is not None:
         lines.append(f"content-length: {len(body)}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (body or b"")
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is one in digits, of a length that Python reads."""
+    return text.isascii() and text.isdigit() and len(text) < 100
 
 
 def _tell(exc: OSError) -> str:

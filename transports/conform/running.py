@@ -102,7 +102,7 @@ def run_check(check: Check, target: Target) -> Result:
         outcome, seen = Outcome.SKIPPED, str(exc)
     except (FailedError, FramingError, ProtocolError) as exc:
         outcome, seen = Outcome.FAILED, str(exc)
-    except (LookupError, TypeError, AttributeError, StopIteration) as exc:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as exc:
         # Checks take objects apart that may be anything; what they need most they look at first.
         outcome, seen = Outcome.FAILED, f"an object has another shape: {exc!r}"
     return Result(check, outcome, seen, time.monotonic() - started)

@@ -8,7 +8,7 @@ from .plain_http import ProtocolError, Response
 from .running import expect
 from .sse import Stream, read_stream
 
-FINISH_REASONS = {"stop", "length", "content_filter", "tool_calls", "function_call"}
+FINISH_REASONS = ("stop", "length", "content_filter", "tool_calls", "function_call")
 
 
 def tell(value: Any) -> str:
@@ -103,6 +103,17 @@ def read_text(choices: list[dict[str, Any]]) -> str:
     return str(choices[0]["message"]["content"])
 
 
+def expect_stream_head(response: Response) -> None:
+    """See to it that a response, or its head, is that of a stream.
+
+    Raises:
+        FailedError: It is that of another.
+    """
+    expect_status(response, 200)
+    media_type = response.media_type
+    expect(media_type == "text/event-stream", f"the content-type is {tell(media_type)}")
+
+
 def expect_stream(response: Response) -> Stream:
     """See to it that a response is a stream of chunks.
 
@@ -110,9 +121,7 @@ def expect_stream(response: Response) -> Stream:
         FailedError: It is another response.
         FramingError: It is a broken one.
     """
-    expect_status(response, 200)
-    media_type = response.media_type
-    expect(media_type == "text/event-stream", f"the content-type is {tell(media_type)}")
+    expect_stream_head(response)
     stream = read_stream(response.body)
     expect(stream.done, "the stream does not end with data: [DONE]")
     for chunk in stream.chunks:
@@ -130,9 +139,10 @@ def read_deltas(stream: Stream, index: int = 0) -> tuple[str, list[str]]:
             if expect_field(choice, "index", int, "a choice") != index:
                 continue
             delta = expect_field(choice, "delta", dict, "a choice")
-            text += delta.get("content") or ""
+            if delta.get("content") is not None:
+                text += expect_field(delta, "content", str, "a delta")
             if choice.get("finish_reason") is not None:
-                reasons.append(choice["finish_reason"])
+                reasons.append(expect_field(choice, "finish_reason", str, "a choice"))
     return text, reasons
 
 

@@ -63,7 +63,7 @@ def read_stream(body: bytes) -> Stream:
 def _read_object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FramingError(f"{text[:60]!r} is no JSON") from None
     if not isinstance(found, dict):
         raise FramingError(f"{text[:60]!r} is no JSON object")
