@@ -80,6 +80,32 @@ def test_compressed_file_is_told() -> None:
     assert told == "grokproto: this is gzip; undo that first (curl --compressed)\n"
 
 
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-16-be with a mark"])
+def test_file_in_utf_16_is_told(coding: str) -> None:
+    name, mark, _ = coding.partition(" with")
+    text = ("\ufeff" if mark else "") + read_stream("plain.ndjson").decode()
+    told = invoke("parse", "-", data=text.encode(name), code=2).stderr
+    assert told == (
+        "grokproto: this is UTF-16, which PowerShell's > writes; save it as it comes "
+        "(curl --output FILE)\n"
+    )
+
+
+def test_byte_order_mark_is_passed_over() -> None:
+    """Once, and where the first frame has text."""
+    data = read_stream("no_end_mark.ndjson")
+    marked = invoke("parse", "-", data=b"\xef\xbb\xbf" + data, code=1)
+    plain = invoke("parse", "-", data=data, code=1)
+    assert (marked.stdout, marked.stderr) == (plain.stdout, plain.stderr)
+    told = invoke("parse", "-", data=b"\xef\xbb\xbf" * 2 + data, code=1).stderr
+    assert "1 pieces could not be made sense of." in told
+
+
+@pytest.mark.parametrize("status", ["-1", "0", "99", "600", "999999", "many"])
+def test_status_that_is_none(status: str) -> None:
+    assert "'--status'" in invoke("parse", PLAIN, f"--status={status}", code=2).stderr
+
+
 def test_check() -> None:
     told = invoke("parse", PLAIN, "--check", "--seed", "7").stderr
     assert "Cut in single bytes: 1 readings: the same" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import random
 import sys
@@ -36,6 +37,7 @@ from .ending import env_file_option, read_input
 from .saved_stream import check_cuts, describe_event
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"\0{")
 
 
 @click.command("parse")
@@ -53,7 +55,11 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
     type=click.Choice([each.value for each in ThinkingFormat]),
     help="How to show the thinking in chunks and text; `think` if not given.",
 )
-@click.option("--status", type=int, help="The HTTP status that came with it, if it was not 200.")
+@click.option(
+    "--status",
+    type=click.IntRange(100, 599),
+    help="The HTTP status that came with it, if it was not 200.",
+)
 @click.option("--check", is_flag=True, help="Cut it in every way: does the same come out?")
 @click.option("--seed", type=int, help="Of the random cuts of --check.")
 @click.option(
@@ -77,10 +83,7 @@ def parse_command(
     What is known about the answer goes to standard error. Exit code 1 where it is not whole, or
     comes out differently when it is cut differently.
     """
-    data = read_input(file)
-    for magic, coding in _COMPRESSED.items():
-        if data.startswith(magic):
-            raise ConfigurationError(f"this is {coding}; undo that first (curl --compressed)")
+    data = _read_saved(file)
     settings = Settings(thinking=ThinkingFormat(thinking or "think"))
     request = ChatRequest("grok-3", ())
     converter: Converter[AnswerEvent, AnswerEvent] | Converter[bytes, Chunk]
@@ -101,6 +104,23 @@ def parse_command(
     if check:
         well &= _check(data, random.randrange(10**6) if seed is None else seed, seconds)  # noqa: S311
     sys.exit(0 if well else 1)
+
+
+def _read_saved(file: IO[bytes]) -> bytes:
+    """The bytes as Grok sent them, but for what was done to them since that can be told.
+
+    Raises:
+        ConfigurationError: They would have to be guessed at.
+    """
+    data = read_input(file)
+    for magic, coding in _COMPRESSED.items():
+        if data.startswith(magic):
+            raise ConfigurationError(f"this is {coding}; undo that first (curl --compressed)")
+    if data.startswith(_UTF_16):
+        raise ConfigurationError(
+            "this is UTF-16, which PowerShell's > writes; save it as it comes (curl --output FILE)"
+        )
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _show(each: AnswerEvent | Chunk, shape: str) -> None:
