@@ -29,10 +29,25 @@ def get_logger() -> Any:
 
 
 def _encode(event: dict[str, Any], **_: Any) -> bytes:
+    plain = _make_plain(event)
     try:
-        return msgspec.json.encode(event, enc_hook=repr)
+        return msgspec.json.encode(plain)
     except UnicodeEncodeError:  # half of a surrogate pair, which a name of a file may be
-        return json.dumps(event, default=repr).encode()
+        return json.dumps(plain).encode()
+
+
+def _make_plain(value: Any) -> Any:
+    """A value as JSON has it, with the repr of all that JSON knows nothing of.
+
+    Encoders know more, and write objects field by field; a repr leaves out what is private.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _make_plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_make_plain(each) for each in value]
+    return repr(value)
 
 
 def _tell_lost(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -79,3 +79,51 @@ def test_mistake_is_found_in_either_form(form: str) -> None:
     found = find_traceback(done.stderr)
     assert "KeyError" in found
     assert "status" not in found
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_objects_show_what_their_repr_shows(form: str) -> None:
+    """Whatever they are made with: encoders would write all of their fields."""
+    script = (
+        "import attrs, dataclasses\n"
+        "from grokproto.commands import UpstreamRequest\n"
+        "from grokproto.secret import Secret\n"
+        "from transports.logs import configure_logs, get_logger\n"
+        "@attrs.frozen\n"
+        "class Attrs:\n"
+        "    key: str = attrs.field(repr=False)\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Data:\n"
+        "    key: str = dataclasses.field(repr=False)\n"
+        f"configure_logs('info', {form!r})\n"
+        "request = UpstreamRequest('GET', 'https://a/', (('cookie', 'canary'),), b'canary')\n"
+        "private = [request, Attrs('canary'), Data('canary'), Secret('canary')]\n"
+        "get_logger().info('x', one=request, deep={'a': [(1, private)], request: private})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.count("https://a/") >= 4
+    assert "canary" not in done.stderr
+    if form == "json":
+        line = json.loads(done.stderr)
+        request = line["one"]
+        private = [request, "Attrs()", "Data()", line["deep"]["a"][0][1][3]]
+        assert line["deep"] == {"a": [[1, private]], request: private}
+
+
+def test_plain_values_are_written_as_they_are() -> None:
+    script = (
+        "from transports.logs import configure_logs, get_logger\n"
+        "configure_logs('info', 'json')\n"
+        "values = [None, True, 1, -0.5, 'caf\u00e9', [], {'a': {1: 2}}, b'b', {3}, KeyError('k')]\n"
+        "get_logger().info('x', values=values)\n"
+        "get_logger().info('x', values=values, half='\\ud800')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    first, second = map(json.loads, done.stderr.splitlines())
+    plain = [None, True, 1, -0.5, "caf\u00e9", [], {"a": {"1": 2}}]
+    assert first["values"] == second["values"] == [*plain, "b'b'", "{3}", "KeyError('k')"]
+    assert second["half"] == "\ud800"
