@@ -13,7 +13,7 @@ class UnreadableError(Exception):
 
 
 def read_text_file(path: Path) -> str:
-    """The text in a file.
+    """The text in a file, without a byte order mark, which editors put in front on Windows.
 
     Raises:
         FileNotFoundError: There is none.
@@ -29,6 +29,6 @@ def read_text_file(path: Path) -> str:
     if len(data) > MAX_BYTES:
         raise UnreadableError(f"it is larger than {MAX_BYTES >> 20} MiB")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise UnreadableError("it is not UTF-8") from exc

@@ -187,6 +187,15 @@ def test_as_much_as_is_read_is_read(tmp_path: Path) -> None:
     assert load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models() == ModelTable()
 
 
+def test_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"\xef\xbb\xbfPORT=4000\n")
+    assert load_config({}, path).port == 4000
+    path.write_bytes(b'\xef\xbb\xbf[aliases]\n"gpt-4o" = "grok-3"\n')
+    models = load_config({"MODELS_FILE": str(path)}, NOWHERE).read_models()
+    assert models["gpt-4o"].name == "grok-3"
+
+
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom"])
 def test_devices_without_end_are_not_read_to_it(device: str) -> None:
