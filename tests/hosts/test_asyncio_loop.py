@@ -169,6 +169,30 @@ def test_tasks_have_their_turn_beside_a_socket_that_never_rests(run: Run) -> Non
     run(check)
 
 
+@needs_epoll
+def test_task_is_cancelled_beside_a_socket_that_never_rests(run: Run) -> None:
+    """It waits again and again, and each time it is over before anybody could look."""
+
+    async def check(loop: Loop) -> None:
+        def wake() -> None:
+            sockets_of(loop).unwatch(here)
+            nap.wake()
+
+        with pair() as (here, there):
+            there.send(b"x")
+            nap = loop.make_nap()
+            with loop.open_scope() as scope:
+                for turn in range(100):
+                    if turn == 10:
+                        asyncio.get_running_loop().call_soon(scope.cancel)
+                    sockets_of(loop).watch(here, wake)
+                    await nap.sleep()
+            assert scope.cancelled_caught
+            sockets_of(loop).unwatch(here)
+
+    run(check)
+
+
 async def wait_for_room(sockets: Sockets, sock: socket.socket) -> asyncio.Task[None]:
     """Fill a socket; a task that waits until it takes more."""
     with contextlib.suppress(BlockingIOError):

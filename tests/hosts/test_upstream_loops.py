@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import ssl
 import threading
@@ -138,6 +139,48 @@ def test_large_request_to_a_far_end_that_reads_late(run: Any) -> None:
 
     async def ask_and_compare(upstream: Upstream) -> None:
         assert (await ask(upstream, f"http://127.0.0.1:{port}/", body)).body == b"hi"
+
+    with far_end(serve) as port:
+        with_upstream(run, check)
+
+
+NOTHING = gzip.compress(b"") * 1000
+FLOODS: dict[str, tuple[bytes, bytes]] = {
+    "interim responses": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "a coding of nothing": (
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"%x\r\n%b\r\n" % (len(NOTHING), NOTHING),
+    ),
+}
+"""Heads, and what may follow them without end."""
+ENOUGH = 8_000_000
+"""Bytes that take longer to read than anybody here waits for."""
+
+
+@every_loop
+@pytest.mark.parametrize(("head", "flood"), FLOODS.values(), ids=FLOODS)
+def test_call_that_is_given_up_while_its_far_end_floods(
+    run: Any, head: bytes, flood: bytes
+) -> None:
+    """Its connection is closed, though there is always something to read."""
+    flooding, ended = threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket, _: int) -> None:
+        connection.recv(65536)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
+        connection.settimeout(None)  # then the kernel has all of it, and no thread holds it up
+        connection.sendall(head + flood * (1 + 300_000 // len(flood)))
+        flooding.set()
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(flood * (1 + ENOUGH // len(flood)))
+            return
+        ended.set()
+
+    async def check(upstream: Upstream) -> None:
+        call = upstream.call(UpstreamRequest("GET", f"http://127.0.0.1:{port}/", ()))
+        await anyio.to_thread.run_sync(flooding.wait)
+        call.close()
+        assert await anyio.to_thread.run_sync(ended.wait, PATIENCE / 2)
 
     with far_end(serve) as port:
         with_upstream(run, check)

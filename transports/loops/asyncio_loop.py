@@ -28,22 +28,37 @@ from .pump import HAS_EPOLL, Pump
 
 T = TypeVar("T")
 
+_SLEEPS_AT_A_TURN = 8
+"""Sleeps until a task yields once before it sleeps; rarely enough to cost next to nothing."""
+
 _LOOK_UPS: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("look-ups")
 
 
 class AsyncioNap:
-    """See `loops.Nap`."""
+    """See `loops.Nap`.
 
-    __slots__ = ("_future", "_loop")
+    anyio cancels no task whose wait is over, and looks again a turn of the event loop later. By
+    then the task may wait anew, and that be over too: uvloop calls whoever watches a socket between
+    the task and anyio, where asyncio calls them in line. A far end that never rests would keep its
+    reader from being cancelled for ever. A task that yields waits for nothing, and is cancelled.
+    """
+
+    __slots__ = ("_future", "_loop", "_sleeps")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._future: asyncio.Future[None] | None = None
+        self._sleeps = 0
+        """Since it yielded."""
 
     async def sleep(self) -> None:
         """See `loops.Nap`."""
         self._future = self._loop.create_future()
+        self._sleeps += 1
         try:
+            if self._sleeps >= _SLEEPS_AT_A_TURN:
+                self._sleeps = 0
+                await asyncio.sleep(0)  # who wakes it meanwhile has done so
             await self._future
         finally:
             self._future = None
