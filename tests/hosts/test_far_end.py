@@ -547,16 +547,38 @@ def read_rest(connection: socket.socket) -> int:
     return size
 
 
+def read_part(connection: socket.socket, size: int) -> None:
+    """Read so much, and no more."""
+    while size:
+        size -= len(connection.recv(min(size, 1_000_000)))
+
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: <%b>\r\n\r\n" % (b"x" * 1000)
+REFUSALS = {
+    "whole": [REFUSED],
+    "in chunks": [REFUSED_IN_CHUNKS],
+    "cut in the version": [REFUSED[:7], REFUSED[7:]],
+    "cut before the status": [REFUSED[:9], REFUSED[9:]],
+    "behind an interim response": [b"HTTP/1.1 100 Continue\r\n\r\n", REFUSED],
+    "behind several": [HINTS, HINTS[:500], HINTS[500:] + HINTS + REFUSED_IN_CHUNKS],
+}
+
+
 @every_host
-@pytest.mark.parametrize("answer", [REFUSED, REFUSED_IN_CHUNKS], ids=["whole", "in chunks"])
-def test_request_that_is_refused_before_it_is_read(host: Host, answer: bytes) -> None:
+@pytest.mark.parametrize("pieces", REFUSALS.values(), ids=REFUSALS)
+def test_request_that_is_refused_before_it_is_read(host: Host, pieces: list[bytes]) -> None:
     """Whoever asks is told why, and need not wait; the rest of the request is not sent."""
+    status = int(b"".join(pieces).rpartition(b"HTTP/1.1 ")[2][:3])
     heard = threading.Semaphore(0)
     sizes: list[int] = []
 
     def serve(connection: socket.socket, _: int) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         assert connection.recv(100)
-        connection.sendall(answer)
+        for number, piece in enumerate(pieces):
+            if number:  # more than is under way: the one before was seen when it was sent
+                read_part(connection, 6_000_000 // (len(pieces) - 1))
+            connection.sendall(piece)
         assert heard.acquire(timeout=PATIENCE)  # meanwhile it does not read
         sizes.append(read_rest(connection))
 
@@ -565,12 +587,39 @@ def test_request_that_is_refused_before_it_is_read(host: Host, answer: bytes) ->
             found = await ask(f"http://localhost:{port}/large")
             heard.release()
             assert isinstance(found, Fetched)
-            assert (found.status, len(found.body)) == (int(answer[9:12]), 2)
+            assert (found.status, len(found.body)) == (status, 2)
 
     with far_end(serve) as port:
         host(check)
     assert len(sizes) == 2
-    assert max(sizes) < len(BODIES["large"])
+    assert max(sizes) + 6_000_000 < len(BODIES["large"])
+
+
+@every_host
+def test_request_is_sent_to_a_far_end_that_floods_meanwhile(host: Host) -> None:
+    """What it says is left with it, until the request is sent."""
+
+    def serve(connection: socket.socket, _: int) -> None:
+        assert connection.recv(1)
+        flood = HINTS[:20] + b"x" * 50_000 + HINTS[20:]
+        connection.setblocking(False)
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += connection.send(flood[sent % len(flood) :])
+        connection.settimeout(PATIENCE)
+        data = b""
+        while not data.endswith(b"x" * 1000) or len(data) < len(BODIES["large"]):
+            data += connection.recv(1_000_000)
+        connection.sendall(flood[sent % len(flood) :] + GOOD)
+
+    async def check(ask: Ask) -> None:
+        found = await ask(f"http://localhost:{port}/large")
+        assert isinstance(found, Fetched)
+        assert found.body == b"hi"
+
+    with far_end(serve) as port:
+        host(check)
 
 
 @every_host

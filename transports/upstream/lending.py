@@ -11,12 +11,11 @@ import select
 import socket
 from typing import Any
 
+from .early import HEAD_END, EarlyAnswer
+
 GATHERED = 64 * 1024
 """A piece of a request that is longer does not wait for the next."""
 _MAX_HEAD = 128 * 1024
-_STATUS_LINE = len(b"HTTP/1.1 4")
-_HEAD_END = re.compile(rb"\n\r?\n")
-"""As h11 finds it: two readers must not see two ends."""
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -37,7 +36,7 @@ class HeadFinder:
             return -1
         known = len(self._head)
         head = self._head + data
-        end = _HEAD_END.search(head, max(0, known - 2))
+        end = HEAD_END.search(head, max(0, known - 2))
         if end is None:
             self._head = head if len(head) <= _MAX_HEAD else None
             return -1
@@ -73,6 +72,8 @@ class Lender:
         """What came of a chunked body with the head, and is not passed on yet; None where there is
         no such body, or it was begun to be read."""
         self._lent = False
+        self._early: EarlyAnswer | None = None
+        """What came while a request was sent, and is not passed on yet."""
         self._refused = False
         """The rest of a request was not sent."""
         self.closed = False
@@ -138,17 +139,20 @@ class Lender:
         self._unsent.clear()
         return data
 
-    def _is_refused(self) -> bool:
-        """Whether the request is answered already, by a fault, or by an end: whoever does that may
-        read no more of it, and does not need it. An answer that means well may need it."""
-        try:
-            head = self._socket.recv(_STATUS_LINE, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
+    def _hear(self) -> bool:
+        """Take what has come while a request is sent, and see whether that is refused; say whether
+        to listen on."""
+        early = self._early = self._early or EarlyAnswer()
+        if not early.room:
             return False
+        try:
+            data = self.receive(early.room)
         except OSError:
-            head = b""
-        self._refused = not head or head[9:10] not in (b"", b"1", b"2")
-        return self._refused
+            data = b""
+        if data is not None:
+            early.add(data)
+            self._refused = early.refused
+        return early.room > 0
 
     def _keep_body(self, data: bytes) -> bytes:
         """Keep what there is of a chunked body in what was read; give the rest."""
@@ -159,6 +163,9 @@ class Lender:
         return data[:start]
 
     def _take_kept(self) -> bytes:
-        """What was kept and not lent: httpcore reads on."""
+        """What came early, or was kept and not lent: httpcore reads on."""
+        if self._early is not None:
+            early, self._early = self._early, None
+            return self._keep_body(early.data)
         kept, self._body = self._body, None
         return kept or b""

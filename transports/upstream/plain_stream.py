@@ -142,7 +142,7 @@ class PlainStream(Lender, httpcore.AsyncNetworkStream):
                 scope = self._loop.open_scope(deadline=self._loop.current_time() + timeout)
                 self.listen(lambda: self._look(scope))
                 with scope:
-                    while data:
+                    while data and not self._refused:
                         await self._sockets.wait_writable(self._socket)
                         data = data[self._try_send(data) :]
         except OSError as exc:
@@ -153,9 +153,10 @@ class PlainStream(Lender, httpcore.AsyncNetworkStream):
             raise httpcore.WriteTimeout(f"nothing more was taken within {timeout:g} seconds")
 
     def _look(self, sending: Scope) -> None:
-        """Something has come while a request is sent. It is looked at once."""
-        self.pause()
-        if self._is_refused():
+        """Something has come while a request is sent."""
+        if not self._hear():
+            self.pause()
+        if self._refused:
             sending.cancel()
 
     def _try_send(self, data: memoryview) -> int:

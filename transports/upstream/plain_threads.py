@@ -46,10 +46,10 @@ class ThreadedStream(Lender, httpcore.NetworkStream):
             self._socket.setblocking(False)
             events = select.POLLIN | select.POLLOUT
             while data := data[self._try_send(data) :]:
-                if self._wait(events, ends) & select.POLLIN:
-                    if self._is_refused():
-                        break
-                    events = select.POLLOUT  # it is looked at once
+                if self._wait(events, ends) & select.POLLIN and not self._hear():
+                    events = select.POLLOUT
+                if self._refused:
+                    break
 
     def _try_send(self, data: memoryview) -> int:
         try:
