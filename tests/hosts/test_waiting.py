@@ -254,3 +254,27 @@ def test_client_that_has_its_answer_may_leave() -> None:
     news.forget_client()
     assert news.wait_for(lambda: None, time.monotonic()) is None
     assert not news.interrupted
+
+
+def test_client_that_was_given_up_after_it_had_its_answer() -> None:
+    news = News()
+    news.interrupt()
+    with pytest.raises(InterruptedWaitError):
+        news.check()
+    news.forget_client()
+    news.interrupt()
+    news.check()
+    assert not news.interrupted
+
+
+def test_host_that_ends_waits_for_nothing() -> None:
+    news = News()
+    news.forget_client()
+    assert not news.stopped
+    news.stop()
+    assert news.stopped
+    assert news.interrupted
+    with pytest.raises(InterruptedWaitError):
+        news.check()
+    with pytest.raises(InterruptedWaitError):
+        news.wait_for(lambda: 1, float("inf"))

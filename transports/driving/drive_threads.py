@@ -60,7 +60,8 @@ class ThreadedDrive:
         upstream: The far ends.
         credentials: Where leases come from.
         pictures: What is done with pictures.
-        news: Where its thread waits. Who interrupts it there ends it: the client has left.
+        news: Where its thread waits. Who interrupts it there ends it, since the client has left;
+            who stops it there has the client told that the host ends.
     """
 
     def __init__(
@@ -85,7 +86,8 @@ class ThreadedDrive:
 
         What this gives is to be done for the client, before it is asked for more; where that cannot
         be done, it is to be closed. None comes once at the most, behind the end of the response:
-        what follows takes time, and the client need not wait for it.
+        what follows takes time, and the client need not wait for it. Once its news are stopped or
+        interrupted, nothing it does takes time.
         """
         event: e.Event = e.Start()
         ended = False
@@ -103,14 +105,21 @@ class ThreadedDrive:
                     case c.CloseRequest() | c.ReleaseCredential():
                         self._clean_up(command)
                         event = e.Completed()
-                    case c.Fork():
-                        event = yield from self._divide(command)
                     case _:
                         if ended:
                             ended = False
                             yield None
                             self.news.forget_client()
-                        event = self._wait_for(command)
+                        try:
+                            self.news.check()
+                            if isinstance(command, c.Fork):
+                                event = yield from self._divide(command)
+                            else:
+                                event = self._wait_for(command)
+                        except InterruptedWaitError:
+                            if not self.news.stopped:
+                                raise
+                            event = e.ServerStopping()
         except (GeneratorExit, InterruptedWaitError):
             self.summary = self._leave()
         finally:
@@ -194,7 +203,7 @@ class ThreadedDrive:
         finally:
             joint.close()
             for drive in drives:
-                drive.news.interrupt()
+                drive.news.stop()  # though it may be at what is not for the client any more
             for thread in threads:
                 thread.join()
         return e.Completed()

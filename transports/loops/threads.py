@@ -28,7 +28,10 @@ class News:
         self.condition = threading.Condition()
         self._has_left = has_left
         self._longest = threading.TIMEOUT_MAX if has_left is None else _LOOK
+        self._for_client = True
+        """What is waited for is for the client."""
         self._interrupted = False
+        self._stopped = False
 
     def wait_for(self, look: Callable[[], T | None], deadline: float) -> T | None:
         """What `look` gives, as soon as that is something; None at the deadline.
@@ -42,8 +45,7 @@ class News:
         """
         with self.condition:
             while True:
-                if self._interrupted:
-                    raise InterruptedWaitError
+                self.check()
                 found = look()
                 if found is not None:
                     return found
@@ -54,15 +56,32 @@ class News:
                     return None
                 self.condition.wait(min(left, self._longest))
 
+    def check(self) -> None:
+        """See that there is no need to wait in vain. Whether the client has left is not looked at.
+
+        Raises:
+            InterruptedWaitError: Somebody has interrupted it.
+        """
+        if self._stopped or self._interrupted:
+            raise InterruptedWaitError
+
     @property
     def interrupted(self) -> bool:
         """Somebody has interrupted the waiting, or the client has left."""
-        return self._interrupted or (self._has_left is not None and self._has_left())
+        has_left = self._has_left
+        return self._stopped or self._interrupted or (has_left is not None and has_left())
+
+    @property
+    def stopped(self) -> bool:
+        """The waiting was interrupted because the host ends."""
+        return self._stopped
 
     def forget_client(self) -> None:
         """The client has all that it wanted, and may leave."""
-        self._has_left = None
-        self._longest = threading.TIMEOUT_MAX
+        with self.condition:
+            self._for_client = self._interrupted = False
+            self._has_left = None
+            self._longest = threading.TIMEOUT_MAX
 
     def ring(self) -> None:
         """There is something to see."""
@@ -70,9 +89,15 @@ class News:
             self.condition.notify_all()
 
     def interrupt(self) -> None:
-        """End the waiting, now or whenever it begins."""
+        """The client has left: end the waiting for it, now or whenever it begins."""
         with self.condition:
-            self._interrupted = True
+            self._interrupted = self._for_client
+            self.condition.notify_all()
+
+    def stop(self) -> None:
+        """The host ends: end the waiting, for whatever it is, now or whenever it begins."""
+        with self.condition:
+            self._stopped = True
             self.condition.notify_all()
 
 
