@@ -25,8 +25,9 @@ from .api.front import Head, Headers
 from .api.gathering import Gathering
 from .api.service import Service, build_service, open_pictures, open_scheduler
 from .config import Config, load_config
-from .driving.answer_threads import Reply, ReplyClosedError, ThreadedApp, ThreadedRequest
+from .driving.answer_threads import Reply, ThreadedApp, ThreadedRequest
 from .driving.background import Background, OpenScheduler
+from .driving.work_threads import ReplyClosedError
 from .httpx_bases import (
     AsyncBaseTransport,
     AsyncByteStream,

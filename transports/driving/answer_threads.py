@@ -23,6 +23,7 @@ from ..api.front import (
     ReceiveBody,
     Respond,
     refuse,
+    shutting_down,
     too_large,
 )
 from ..api.service import Service
@@ -35,9 +36,16 @@ from ..pictures.desk_threads import ThreadedPictureDesk
 from ..pool.orders import Order
 from ..pool.scheduler import Scheduler
 from ..pool.waiting_threads import ThreadedOwnCookie, ThreadedWaiting
-from ..server.errors import BadBodyError, BodyTooLargeError, ClientLeftError, encode_http_error
+from ..server.errors import (
+    BadBodyError,
+    BodyTooLargeError,
+    ClientLeftError,
+    StoppingError,
+    encode_http_error,
+)
 from ..upstream.calls_threads import ThreadedUpstream
-from .drive_threads import Steps, ThreadedDrive
+from .drive_threads import ThreadedDrive
+from .work_threads import Steps, Work, Works
 
 
 @attrs.frozen
@@ -52,14 +60,12 @@ class ThreadedRequest:
     """Looks whether the client has left; None where nobody can tell."""
 
 
+_LAST_WORDS = 3.0
+"""Seconds that threads have to end what they are at when the host ends."""
 _FORKED = (
     "This application was made before its process was forked, and the accounts belong to the "
     "process that made it; make it in the process that serves (gunicorn: without --preload)."
 )
-
-
-class ReplyClosedError(Exception):
-    """Somebody has closed the response before its end."""
 
 
 class Reply:
@@ -70,85 +76,33 @@ class Reply:
     to, has it closed when the garbage is collected.
     """
 
-    def __init__(
-        self, status: int, headers: Headers, steps: Steps, news: News, leftovers: Leftovers
-    ) -> None:
+    def __init__(self, status: int, headers: Headers, work: Work, leftovers: Leftovers) -> None:
         self.status = status
         self.headers = headers
-        self._steps: Steps | None = steps
-        self._news = news
+        self._work = work
         self._leftovers = leftovers
-        self._reading = threading.Lock()
-        """Had by whoever goes on with the steps, or ends them."""
-        self._given_up = False
-        leftovers.hold(steps)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        try:
-            with self._reading:
-                piece = self._read()
-        finally:
-            if self._given_up:  # and whoever did has left the rest to us, if we were at it
-                self._close_steps()
-        if self._given_up:
-            raise ReplyClosedError
+        piece = self._work.next_piece()
         if piece is None:
             raise StopIteration
         return piece
 
-    def _read(self) -> bytes | None:
-        """The next piece; None behind the last."""
-        steps = self._steps
-        if steps is None:
-            return None
-        try:
-            for command in steps:
-                if isinstance(command, c.SendData):
-                    return command.data
-                if command is None:  # the client has its answer; what follows is not for it
-                    threading.Thread(target=list, args=(steps,), daemon=True).start()
-                    break
-        except BaseException:
-            self._let_go(steps)
-            raise
-        self._let_go(steps)
-        return None
-
     def close(self) -> None:
         """Nobody takes any more of it."""
-        if self._steps is None:
+        if self._work.over:
             return
         if is_collecting():
-            self._leftovers.leave(self._give_up)
+            self._leftovers.leave(self._work.give_up)
         else:
-            self._give_up()
+            self._work.give_up()
 
     def __del__(self) -> None:
-        if self._steps is not None:
-            self._leftovers.leave(self._give_up)
-
-    def _give_up(self) -> None:
-        self._given_up = True
-        self._news.interrupt()
-        self._close_steps()
-
-    def _close_steps(self) -> None:
-        if not self._reading.acquire(blocking=False):
-            return
-        try:
-            steps = self._steps
-            if steps is not None:
-                self._let_go(steps)
-                steps.close()
-        finally:
-            self._reading.release()
-
-    def _let_go(self, steps: Steps) -> None:
-        self._steps = None
-        self._leftovers.let_go(steps)
+        if not self._work.over:
+            self._leftovers.leave(self._work.give_up)
 
 
 class ThreadedApp:
@@ -165,8 +119,8 @@ class ThreadedApp:
     ) -> None:
         self._process = os.getpid()
         self._closed = False
-        self._running: set[ThreadedDrive] = set()
-        self._front = service.build_front(self._running)
+        self._works = Works(_tell)
+        self._front = service.build_front(self._works)
         self._waiting = ThreadedWaiting(scheduler)
         self._upstream = ThreadedUpstream(service.upstream, on_error=_tell)
         self._pictures = ThreadedPictureDesk(pictures or service.build_desk(TRIO))
@@ -184,8 +138,11 @@ class ThreadedApp:
             ).start()
 
     def close(self) -> None:
-        """Answer nothing more, close the connections that nobody uses, and fetch no guests."""
+        """Let clients be told that the host ends, and end: answer nothing more, close the
+        connections, and fetch no guests. Nobody uses the accounts after that."""
         self._closed = True
+        if os.getpid() == self._process:  # else those who are at it are not in this one
+            self._works.stop(_LAST_WORDS)
         self._waiting.close()
         self._upstream.close()
         self._leftovers.close()
@@ -198,22 +155,21 @@ class ThreadedApp:
         """
         call = self._front.open(request.head, time.monotonic())
         news = News(request.has_left)
-        steps = self._answer(request, call, news)
+        work = Work(news)
         try:
-            head = next(steps)
+            head = work.begin(self._answer(request, call, work, news))
         except ClientLeftError:
             raise
         except Exception as exc:
             _tell(exc)
             message = "The server has made a mistake; its log says which."
             body = encode_http_error(message, "internal_error", "server_error")
-            steps = _respond(call, 500, (("content-type", "application/json"),), body)
-            head = next(steps)
-        assert isinstance(head, c.SendResponse)
-        return Reply(head.status, head.headers, steps, news, self._leftovers)
+            head = work.begin(_respond(call, 500, (("content-type", "application/json"),), body))
+        return Reply(head.status, head.headers, work, self._leftovers)
 
-    def _answer(self, request: ThreadedRequest, call: Call, news: News) -> Steps:
+    def _answer(self, request: ThreadedRequest, call: Call, work: Work, news: News) -> Steps:
         """All that is to be done for the client; it ends with the line in the log."""
+        self._leftovers.hold(work)
         try:
             step = self._find_hindrance() or call.begin()
             while True:
@@ -233,12 +189,21 @@ class ThreadedApp:
                         yield from _respond(call, status, headers, body)
                         return
                     case Converse():
-                        yield from self._converse(call, step, news)
-                        return
+                        try:
+                            self._works.enlist(work)
+                        except StoppingError:
+                            step = refuse(shutting_down())
+                        else:
+                            yield from self._converse(call, step, news)
+                            return
                     case _:
                         assert_never(step)
         finally:
-            self._log.info("request", **call.describe(time.monotonic()))
+            try:
+                self._log.info("request", **call.describe(time.monotonic()))
+            finally:
+                self._leftovers.let_go(work)
+                self._works.discard(work)
 
     def _find_hindrance(self) -> Respond | None:
         """Why nothing is answered here, or not any more."""
@@ -262,7 +227,6 @@ class ThreadedApp:
             self._pictures.serve(call.head.headers.as_dict()),
             news,
         )
-        self._running.add(drive)
         try:
             with contextlib.closing(drive.run()) as steps:
                 head = next(steps, None)
@@ -272,7 +236,6 @@ class ThreadedApp:
                 yield c.SendResponse(head.status, headers)
                 yield from steps
         finally:
-            self._running.discard(drive)
             call.summary = drive.summary
 
 
@@ -282,6 +245,7 @@ def _respond(call: Call, status: int, headers: Headers, body: bytes) -> Steps:
     yield c.SendResponse(status, (*headers, *framing))
     if body and call.head.method != "HEAD":
         yield c.SendData(body)
+    yield c.EndResponse()
 
 
 def _tell(exc: Exception) -> None:

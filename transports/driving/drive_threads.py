@@ -21,9 +21,7 @@ from grokproto import events as e
 from ..loops.threads import Handover, InterruptedWaitError, News
 from ..upstream.calls_threads import ThreadedCall, ThreadedUpstream
 from .previews import read_preview
-
-Steps: TypeAlias = Generator[c.ClientCommand | None, None, None]
-"""See `ThreadedDrive.run`."""
+from .work_threads import Steps
 
 
 class ThreadedCredentials(Protocol):
