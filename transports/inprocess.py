@@ -130,7 +130,10 @@ class Transport(BaseTransport):
         with patience:
             reply = self._app.answer(
                 ThreadedRequest(
-                    _read_head(request), lambda limit: _check(body, limit), patience.over
+                    _read_head(request),
+                    lambda limit: _check(body, limit),
+                    patience.over,
+                    is_near=True,
                 )
             )
         return library.Response(

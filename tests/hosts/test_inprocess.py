@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import httpx
 import httpx2
 import openai
 import pytest
+import structlog
 import trio
 
 from grokproto.errors import ConfigurationError
@@ -179,6 +181,68 @@ def test_stream_that_is_read_on_after_it_was_closed(grok: Grok, library: Any) ->
             response.close()
         assert whole[-1].endswith(b"data: [DONE]\n\n")
         assert list(pieces) == []
+
+
+class Logged:
+    """The lines of requests, as they come."""
+
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def __call__(self, _: Any, __: str, line: Any) -> Any:
+        self._lines.put(line)
+        raise structlog.DropEvent
+
+    def take(self) -> Any:
+        """The next one, once it is there."""
+        return self._lines.get(timeout=PATIENCE)
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    before = structlog.get_config()["processors"]
+    logged = Logged()
+    structlog.configure(processors=[logged])
+    yield logged
+    structlog.configure(processors=before)
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": 2}])
+@pytest.mark.parametrize("probe", [False, True])
+def test_client_that_has_its_answer_has_not_left(
+    grok: Grok, logged: Logged, probe: bool, fields: Any
+) -> None:
+    """The SDK closes a stream behind what it takes for the end, and asks for none."""
+    with open_client(grok.configure(QUOTA_PROBE=str(probe))) as client:
+        create: Any = client.chat.completions.create
+        chunks = list(create(model="grok-3", messages=ASK, stream=True, **fields))
+        assert chunks
+        line = logged.take()
+        assert line["event"] == "request"
+        assert "client_closed" not in line
+    calls = grok.call(lambda: grok.simulator.site.calls["/rest/rate-limits"])
+    assert calls == (fields.get("n", 1) if probe else 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("stream", [False, True])
+def test_client_that_leaves_before_it_has_its_answer(
+    grok: Grok, logged: Logged, stream: bool, count: int
+) -> None:
+    grok.simulator.site.style = Style(tokens=100_000 if stream else 100)
+    with httpx.Client(transport=build_transport(grok.configure())) as client:
+        body = {"model": "grok-3", "messages": ASK, "stream": stream}
+        request = client.build_request("POST", f"{URL}/chat/completions", json=body)
+        response = client.send(request, stream=True)
+        pieces = iter(response.stream)  # type: ignore[arg-type]
+        taken = [piece for _, piece in zip(range(count), pieces, strict=False)]
+        response.close()
+        assert logged.take().get("client_closed", False) == (stream or not taken)
+        if stream:
+            with pytest.raises(httpx.ReadError, match="closed before its end"):
+                next(pieces)
+        else:
+            assert len(taken) <= 1
 
 
 def test_time_that_a_client_waits(grok: Grok) -> None:

@@ -58,6 +58,8 @@ class ThreadedRequest:
     `BadBodyError` or `ClientLeftError`."""
     has_left: Callable[[], bool] | None = None
     """Looks whether the client has left; None where nobody can tell."""
+    is_near: bool = False
+    """The client is in this process: what it was given has come to it."""
 
 
 _LAST_WORDS = 3.0
@@ -155,7 +157,7 @@ class ThreadedApp:
         """
         call = self._front.open(request.head, time.monotonic())
         news = News(request.has_left)
-        work = Work(news)
+        work = Work(news, is_near=request.is_near)
         try:
             head = work.begin(self._answer(request, call, work, news))
         except ClientLeftError:

@@ -32,10 +32,13 @@ class Work:
 
     Args:
         news: Where the thread waits that is at it.
+        is_near: What was given to the client has come to it. So it may have its answer, though
+            nobody has asked for the end of that.
     """
 
-    def __init__(self, news: News) -> None:
+    def __init__(self, news: News, *, is_near: bool = False) -> None:
         self._news = news
+        self._is_near = is_near
         self._steps: Steps | None = None
         """None once they are over, or there is nothing in them for the client any more."""
         self._turn = threading.Lock()
@@ -128,16 +131,21 @@ class Work:
 
     def _end(self, steps: Steps) -> None:
         """Go on with what does not take time; that is all there is left."""
-        if self._given_up:
+        if self._given_up and not self._is_near:
             steps.close()
             return
         try:
             for command in steps:
                 match command:
+                    case c.SendData() if self._given_up:
+                        steps.close()
                     case c.SendData(data):
                         self._ahead.append(data)
                     case c.EndResponse():
                         self._whole = True
+                    case None if not self._stopped:
+                        self._leave_behind(steps)
+                        break
         except Exception as exc:  # it is for whoever reads it, too
             self._failed = exc
             raise
