@@ -210,16 +210,28 @@ class _Late(io.BytesIO):
         return super().read(size)
 
 
-def test_request_that_comes_whole_too_late(grok: Grok) -> None:
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/add/token"])
+def test_request_that_comes_whole_too_late(grok: Grok, path: str) -> None:
     config = grok.configure()
     with open_scheduler(config) as scheduler, capture_logs() as log:
         app = WSGIApp(build_service(config), scheduler, at_close=scheduler.store.close)
         server = Server(app)
-        body = question()
-        answer = server.ask(body, **{"wsgi.input": _Late(body, app.close)})
+        body = question(sso="dora")
+        late = _Late(body, app.close)
+        answer = server.ask(body, PATH_INFO=path, **{"wsgi.input": late})
         assert STOPPING in answer
         assert server.status == "503 Service Unavailable"
     assert [entry["event"] for entry in log] == ["request"]
+
+
+def test_guests_that_are_being_fetched(grok: Grok, kind: Any) -> None:
+    site = grok.simulator.site
+    grok.call(lambda: site.faults.order(FaultKind.STALL_BEFORE_HEAD, path="/", times=None))
+    environment = {"IS_TEMP_GROK2": "true", "GROK2_CONCURRENCY_LEVEL": "1"}
+    host = Closing(kind, grok.configure(**environment))
+    grok.wait_for(lambda: site.open_paths["/"] > 0)
+    host.close()
+    grok.wait_for(lambda: site.open_calls == 0, PATIENCE)  # by itself it would end later
 
 
 def test_mistake_in_ending_one(grok: Grok, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,8 +143,9 @@ class ThreadedApp:
         """Let clients be told that the host ends, and end: answer nothing more, close the
         connections, and fetch no guests. Nobody uses the accounts after that."""
         self._closed = True
-        if os.getpid() == self._process:  # else those who are at it are not in this one
-            self._works.stop(_LAST_WORDS)
+        if os.getpid() != self._process:
+            return  # the threads have not come along, and what they held is held for good
+        self._works.stop(_LAST_WORDS)
         self._waiting.close()
         self._upstream.close()
         self._leftovers.close()
@@ -186,7 +187,10 @@ class ThreadedApp:
                     case FindPicture(token):
                         step = call.proceed(self._pictures.open(token))
                     case Order():
-                        step = call.proceed(self._waiting.administer(step))
+                        try:
+                            step = call.proceed(self._waiting.administer(step))
+                        except StoppingError:
+                            step = refuse(shutting_down())
                     case Respond(status, headers, body):
                         yield from _respond(call, status, headers, body)
                         return

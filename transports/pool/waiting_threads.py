@@ -15,7 +15,8 @@ from grokproto.grok.guests import build_guest_request
 from grokproto.settings import Settings
 
 from ..logs import get_logger
-from ..loops.threads import News
+from ..loops.threads import InterruptedWaitError, News
+from ..server.errors import StoppingError
 from ..upstream.calls_threads import ThreadedUpstream
 from .admin import carry_out
 from .orders import Answer, Order
@@ -35,6 +36,9 @@ class ThreadedWaiting:
         self._turn = threading.Lock()
         self._refused = threading.Event()
         self._closed = False
+        """Whatever is not for a call that goes on leaves the scheduler alone."""
+        self._fetching: set[News] = set()
+        """Where threads wait that fetch guests."""
         self._log = get_logger()
         scheduler.on_refusal = self._refused.set
 
@@ -62,8 +66,14 @@ class ThreadedWaiting:
             self._scheduler.release(command)
 
     def administer(self, order: Order) -> Answer:
-        """Do what an order says."""
+        """Do what an order says.
+
+        Raises:
+            StoppingError: It was closed.
+        """
         with self._turn:
+            if self._closed:
+                raise StoppingError
             return carry_out(self._scheduler, order)
 
     def run_guests(self, upstream: ThreadedUpstream, settings: Settings) -> None:
@@ -71,28 +81,45 @@ class ThreadedWaiting:
         while not self._closed:
             self._refused.clear()
             with self._turn:
-                wanted = self._scheduler.guests_wanted()
-            for _ in range(wanted):
+                wanted = 0 if self._closed else self._scheduler.guests_wanted()
+                fetching = [News() for _ in range(wanted)]
+                self._fetching.update(fetching)
+            for news in fetching:
                 threading.Thread(
-                    target=self._fetch_guest, args=(upstream, settings), daemon=True
+                    target=self._fetch_guest,
+                    args=(upstream, settings, news),
+                    name="grokproto guest",
+                    daemon=True,
                 ).start()
-            self._refused.wait()
+            if not self._closed:
+                self._refused.wait()
 
     def close(self) -> None:
-        """Fetch no guests any more."""
-        self._closed = True
+        """Fetch no guests any more, and follow no orders. Calls may still be given back."""
+        with self._turn:
+            self._closed = True
+            fetching = list(self._fetching)
         self._refused.set()
+        for news in fetching:
+            news.stop()
 
-    def _fetch_guest(self, upstream: ThreadedUpstream, settings: Settings) -> None:
+    def _fetch_guest(self, upstream: ThreadedUpstream, settings: Settings, news: News) -> None:
         request = build_guest_request(settings)
         try:
-            fetched = upstream.fetch(request, limit=GUEST_PAGE, timeout=GUEST_TIMEOUT, news=News())
+            fetched = upstream.fetch(request, limit=GUEST_PAGE, timeout=GUEST_TIMEOUT, news=news)
             with self._turn:
-                self._scheduler.take_guest(fetched)
+                if not self._closed:
+                    self._scheduler.take_guest(fetched)
+        except InterruptedWaitError:
+            pass
         except Exception as exc:  # a mistake of ours must not take the host with it
             self._log.error("no guest session by our own fault", exc_info=exc)
             with self._turn:
-                self._scheduler.no_guest("this server made a mistake, which its log tells")
+                if not self._closed:
+                    self._scheduler.no_guest("this server made a mistake, which its log tells")
+        finally:
+            with self._turn:
+                self._fetching.discard(news)
 
 
 class ThreadedOwnCookie:

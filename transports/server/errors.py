@@ -18,7 +18,7 @@ class BodyTooLargeError(Exception):
 
 
 class StoppingError(Exception):
-    """The server stops, and the request has not come whole."""
+    """The server stops, and nothing was done about the request yet."""
 
 
 def encode_http_error(message: str, code: str, type_: str = "invalid_request_error") -> bytes:
