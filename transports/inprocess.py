@@ -119,8 +119,7 @@ class Transport(BaseTransport):
         *,
         at_close: Callable[[], object] = lambda: None,
     ) -> None:
-        self._app = ThreadedApp(service, scheduler)
-        self._at_close = at_close
+        self._app = ThreadedApp(service, scheduler, at_close=at_close)
 
     def handle_request(self, request: Any) -> Any:
         """Answer a request; its body comes as it is read."""
@@ -143,9 +142,8 @@ class Transport(BaseTransport):
         )
 
     def close(self) -> None:
-        """Close what is kept open, and let go of the state."""
+        """End what goes on, and let go of the state."""
         self._app.close()
-        self._at_close()
 
 
 def _check(body: bytes, limit: int) -> bytes:

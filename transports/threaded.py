@@ -75,8 +75,7 @@ class WSGIApp:
         pictures: PictureDesk | None = None,
         at_close: Callable[[], object] = lambda: None,
     ) -> None:
-        self._app = ThreadedApp(service, scheduler, pictures=pictures)
-        self._at_close = at_close
+        self._app = ThreadedApp(service, scheduler, pictures=pictures, at_close=at_close)
 
     def __enter__(self) -> WSGIApp:
         return self
@@ -85,9 +84,8 @@ class WSGIApp:
         self.close()
 
     def close(self) -> None:
-        """Close what is kept open, and let go of the state. The end of the process does so too."""
+        """End what goes on, and let go of the state; the end of the process does that, too."""
         self._app.close()
-        self._at_close()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """See PEP 3333."""

@@ -252,6 +252,20 @@ def test_mistake_in_ending_one(grok: Grok, kind: Any, monkeypatch: pytest.Monkey
         list(pieces)
 
 
+def test_process_that_was_forked_off(grok: Grok, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on does so in the other one."""
+    grok.simulator.site.style = Style(tokens=100_000)
+    config = grok.configure()
+    with open_scheduler(config) as scheduler, WSGIApp(build_service(config), scheduler) as app:
+        pieces = iter(Server(app).open(question(stream=True)))
+        next(pieces)
+        with monkeypatch.context() as patch:
+            patch.setattr("transports.driving.answer_threads.os.getpid", lambda: 0)
+            app.close()
+        assert STOPPING not in next(pieces)
+        assert grok.call(lambda: grok.simulator.site.in_flight) == 1
+
+
 def test_nobody_is_waited_for_without_end() -> None:
     works = Works(lambda _: None)
     work = Work(News())

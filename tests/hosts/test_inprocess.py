@@ -20,9 +20,10 @@ import structlog
 import trio
 
 from grokproto.errors import ConfigurationError
-from tests.hosts.hosting import Grok
+from tests.hosts.hosting import KEY, Grok
+from transports.api.service import build_service, open_scheduler
 from transports.config import Config
-from transports.inprocess import build_async_transport, build_transport
+from transports.inprocess import Transport, build_async_transport, build_transport
 from transports.pool.scheduler import Scheduler
 from transports.simulator import Delivery, FaultKind, Style
 
@@ -142,6 +143,50 @@ def test_stream_that_is_collected_where_locks_are_held(
         assert answers
         grok.wait_for(lambda: grok.simulator.site.in_flight == 0, 1)
         assert grok.simulator.site.cancelled == 1
+
+
+def read_and_close(transport: Transport) -> Iterator[bytes]:
+    """An answer, and its client for as long as it takes."""
+    body = {"model": "grok-3", "messages": ASK, "stream": True}
+    headers = {"authorization": f"Bearer {KEY}"}
+    with (
+        httpx.Client(transport=transport, headers=headers) as client,
+        client.stream("POST", f"{URL}/chat/completions", json=body) as response,
+    ):
+        yield from response.iter_raw()
+
+
+@pytest.mark.usefixtures("collecting_by_hand")
+def test_client_that_is_collected_where_locks_are_held(
+    grok: Grok, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, where what is collected closes the transport."""
+    really_ask = Scheduler.ask
+
+    def collect_and_ask(*args: Any) -> Any:
+        gc.collect()
+        return really_ask(*args)
+
+    config = grok.configure()
+    grok.call(lambda: grok.simulator.site.faults.order(FaultKind.STALL))
+    closed = threading.Event()
+    with open_scheduler(config) as scheduler:
+        transport = Transport(build_service(config), scheduler, at_close=closed.set)
+        cycle: list[Any] = [read_and_close(transport)]
+        next(cycle[0])
+        cycle.append(cycle)
+        del cycle
+        monkeypatch.setattr(Scheduler, "ask", collect_and_ask)
+        answer: list[bytes] = []
+        asking = threading.Thread(
+            target=lambda: answer.extend(read_and_close(transport)), daemon=True
+        )
+        asking.start()
+        asking.join(PATIENCE)
+        assert not asking.is_alive()
+        assert answer
+        assert closed.wait(PATIENCE)
+        grok.wait_for(lambda: grok.simulator.site.in_flight == 0)
 
 
 @both_libraries

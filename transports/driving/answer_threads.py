@@ -114,11 +114,18 @@ class ThreadedApp:
         service: What it serves with.
         scheduler: The accounts; nobody else may use it.
         pictures: Instead of what the service says of pictures; on trio.
+        at_close: Called when it is closed, and nobody uses the accounts any more.
     """
 
     def __init__(
-        self, service: Service, scheduler: Scheduler, *, pictures: PictureDesk | None = None
+        self,
+        service: Service,
+        scheduler: Scheduler,
+        *,
+        pictures: PictureDesk | None = None,
+        at_close: Callable[[], object] = lambda: None,
     ) -> None:
+        self._at_close = at_close
         self._process = os.getpid()
         self._closed = False
         self._works = Works(_tell)
@@ -141,14 +148,20 @@ class ThreadedApp:
 
     def close(self) -> None:
         """Let clients be told that the host ends, and end: answer nothing more, close the
-        connections, and fetch no guests. Nobody uses the accounts after that."""
+        connections, and fetch no guests."""
         self._closed = True
-        if os.getpid() != self._process:
-            return  # the threads have not come along, and what they held is held for good
-        self._works.stop(_LAST_WORDS)
-        self._waiting.close()
-        self._upstream.close()
-        self._leftovers.close()
+        if is_collecting():
+            self._leftovers.leave(self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        if os.getpid() == self._process:  # or the threads have not come along, but their locks have
+            self._works.stop(_LAST_WORDS)
+            self._waiting.close()
+            self._upstream.close()
+            self._leftovers.close()
+        self._at_close()
 
     def answer(self, request: ThreadedRequest) -> Reply:
         """Answer one request, up to the head of the response; the rest comes as it is taken.
