@@ -224,7 +224,8 @@ def test_any_damage_is_told(data: st.DataObject, lines: list[Any]) -> None:
     for _ in range(data.draw(st.integers(1, 2))):
         inside, key = data.draw(st.sampled_from([*_list_places(changed)][:2000]))
         if data.draw(st.booleans()):
-            inside[key] = data.draw(st.sampled_from(ODD))
+            # A copy: the next one may be put into this one.
+            inside[key] = copy.deepcopy(data.draw(st.sampled_from(ODD)))
         else:
             del inside[key]
     _read_all("\n".join(map(json.dumps, changed)).encode())
