@@ -33,7 +33,7 @@ from grokproto.settings import (
 )
 
 from .keys import DEFAULT_API_KEY, ApiKeys, read_api_keys
-from .pool.store import MEMORY, default_path
+from .pool.state_file import MEMORY, default_path
 from .text_file import UnreadableError, read_text_file
 from .variables import (
     declare,

@@ -22,7 +22,7 @@ from grokproto.errors import ConfigurationError
 from grokproto.grok.headers import check_header
 from grokproto.secret import Secret
 
-from .pool.store import MEMORY
+from .pool.state_file import MEMORY
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)

@@ -63,6 +63,7 @@ WHATEVER_LOOP = {
         "pool/orders",
         "pool/admin",
         "pool/waiting",
+        "pool/state_file",
         "pool/store",
         "keys",
         "logs",

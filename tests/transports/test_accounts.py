@@ -12,7 +12,7 @@ import trio
 from grokproto.credentials import CredentialStatus, State
 from tests.transports.served import LateClock, Served, chat, with_server
 from tests.transports.test_credentials import Process, ask
-from transports.pool.store import read_records
+from transports.pool.state_file import read_records
 from transports.simulator import Delivery, FaultKind, Simulator, Style
 
 NEW = "/rest/app-chat/conversations/new"

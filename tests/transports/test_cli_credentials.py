@@ -21,7 +21,8 @@ from grokproto.credentials import Cause, Disabled, decode_record, encode_record
 from tests.tracebacks import find_traceback
 from tests.transports.test_credentials import ROOT, Process
 from transports.cli import cli
-from transports.pool.store import Store, read_records
+from transports.pool.state_file import read_records
+from transports.pool.store import Store
 from transports.simulator import FaultKind, Simulator
 
 FILES = {

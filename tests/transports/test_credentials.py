@@ -20,7 +20,7 @@ import trio
 from grokproto.credentials import State
 from tests.tracebacks import find_traceback
 from tests.transports.served import LateClock, RawResponse, Served, chat, with_server
-from transports.pool.store import read_records
+from transports.pool.state_file import read_records
 from transports.simulator import Delivery, FaultKind, Simulator
 
 NEW = "/rest/app-chat/conversations/new"

@@ -19,7 +19,8 @@ from transports.api.service import open_scheduler
 from transports.config import build_config
 from transports.loops.trio_loop import TRIO
 from transports.pool.scheduler import Scheduler
-from transports.pool.store import MEMORY, Store, read_records
+from transports.pool.state_file import read_records
+from transports.pool.store import MEMORY, Store
 from transports.pool.waiting import Waiting
 
 

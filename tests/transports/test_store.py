@@ -1,4 +1,4 @@
-"""`transports.pool.store`."""
+"""`transports.pool.store`, and the file that it writes to."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from grokproto.errors import ConfigurationError
-from transports.pool.store import (
+from transports.pool.state_file import (
     MEMORY,
     StateHeldError,
-    Store,
     default_path,
     is_held,
     read_records,
 )
+from transports.pool.store import Store
 
 
 def test_records_are_kept(tmp_path: Path) -> None:

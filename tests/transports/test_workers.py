@@ -23,7 +23,8 @@ from tests.transports.test_stops import accepts, refuse
 from transports.api.service import build_scheduler
 from transports.config import build_config
 from transports.pool.scheduler import Scheduler
-from transports.pool.store import MEMORY, Store, read_records
+from transports.pool.state_file import read_records
+from transports.pool.store import MEMORY, Store
 from transports.simulator import Delivery, Simulator, Style
 from transports.standalone import pool_service
 from transports.standalone.workers import WorkerError, Workers, run_workers

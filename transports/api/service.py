@@ -32,7 +32,8 @@ from ..loops import Loop
 from ..pictures.desk import PictureDesk
 from ..pictures.store import LocalPictures, PictureStore, open_store
 from ..pool.scheduler import Scheduler
-from ..pool.store import MEMORY, SERVING_PATIENCE, Store, default_path
+from ..pool.state_file import MEMORY, default_path
+from ..pool.store import SERVING_PATIENCE, Store
 from ..upstream.calls import UpstreamConfig
 from .routes import Front
 

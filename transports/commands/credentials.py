@@ -26,7 +26,8 @@ from ..config import Config, load_config
 from ..pool import admin
 from ..pool.admin import JSON
 from ..pool.scheduler import Scheduler
-from ..pool.store import StateHeldError, Store, is_held
+from ..pool.state_file import StateHeldError, is_held
+from ..pool.store import Store
 from .ending import env_file_option, read_input
 
 _TIMEOUT = 10.0

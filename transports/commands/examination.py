@@ -32,7 +32,8 @@ from grokproto.models import ModelTable
 from grokproto.settings import Settings
 
 from ..config import Config, load_config
-from ..pool.store import MEMORY, StateHeldError, Store
+from ..pool.state_file import MEMORY, StateHeldError
+from ..pool.store import Store
 from ..server.listening import Listening
 from ..upstream.calls import Fetched, Upstream, UpstreamConfig
 

@@ -36,7 +36,8 @@ from grokproto.secret import Secret
 
 from ..logs import get_logger
 from .clocks import SteadyTime
-from .store import Store, damaged
+from .state_file import damaged
+from .store import Store
 
 if TYPE_CHECKING:
     from ..upstream.calls import Fetched

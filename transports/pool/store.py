@@ -5,64 +5,41 @@ nothing. The write-ahead log is handed to the kernel with each commit, which out
 it is not forced to the disk each time, so what a loss of power takes with it is at most the last
 moments.
 
-The file holds cookies, so it is the user's alone. One server at a time holds it, by a lock on a
-file beside it; others may read.
+The file itself, and who may have it, is in `state_file`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import sqlite3
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-import platformdirs
+from .state_file import (
+    BUSY_SECONDS,
+    MEMORY,
+    SCHEMA,
+    hold,
+    is_there,
+    load_records,
+    name_lock,
+    open_database,
+    read_records,
+    unusable,
+)
 
-from grokproto.errors import ConfigurationError
+__all__ = ["MEMORY", "SERVING_PATIENCE", "Store"]
 
-if sys.platform != "win32":
-    import fcntl
-
-MEMORY = ":memory:"
-"""Instead of a path: nothing is kept."""
-
-_APPLICATION = 0x67726F6B  # "grok": tells our files from other people's
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS credentials (
-    name TEXT PRIMARY KEY,
-    record BLOB NOT NULL
-) WITHOUT ROWID;
-"""
 _TOUCH = """
 UPDATE credentials SET record = record WHERE name = (SELECT min(name) FROM credentials)
 """
 """Writes, and changes nothing."""
-_MALFORMED = "database disk image is malformed"
-"""As SQLite says it."""
-_BUSY_SECONDS = 1.0
-"""For another process to let go of the database, where nobody but us waits for it."""
 SERVING_PATIENCE = 0.1
-"""The same for a write while requests are served: all of them wait for it. Other programs hold the
-lock for the milliseconds of a write of their own; one that holds it longer is not waited for."""
-_LOCK_TRIES = 10
-_LOCK_PAUSE = 0.02
-"""Seconds between two. Who only looks whether a state is held, holds it for a moment."""
-
-
-def default_path() -> Path:
-    """Where the state is kept unless somebody says otherwise."""
-    return Path(platformdirs.user_state_dir("grokproto", appauthor=False)) / "state.sqlite3"
-
-
-class StateHeldError(ConfigurationError):
-    """Another server holds the state."""
+"""Seconds for another process to let go of the database while requests are served, since all of
+them wait for it. Others hold the lock for the milliseconds of a write of their own; one that holds
+it longer is not waited for."""
 
 
 class _LostError(Exception):
@@ -87,14 +64,14 @@ class Store:
         path: Path | str,
         *,
         on_error: Callable[[str], None] = lambda _: None,
-        patience: float = _BUSY_SECONDS,
+        patience: float = BUSY_SECONDS,
     ) -> None:
         self.path = str(path)
         self._on_error = on_error
         self._patience = patience
         self._locked = False
         """The last write failed because another process had the database."""
-        self._waits = _BUSY_SECONDS
+        self._waits = BUSY_SECONDS
         """Seconds that SQLite waits, as we have told it."""
         self.error: str | None = None
         """Why the last write failed; None when it did not."""
@@ -103,15 +80,15 @@ class Store:
         """What was at the paths when we last looked, and has to be there still."""
         if self.path == MEMORY:
             self._database = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
-            self._database.executescript(_SCHEMA)
+            self._database.executescript(SCHEMA)
             return
         file = Path(self.path).expanduser()
         self.path = str(file)
         try:
-            self._lock = _hold(file)
-            self._database = _open(file)
+            self._lock = hold(file)
+            self._database = open_database(file)
             # Absolute, since the program that we are a part of may go to another directory.
-            self._files = {each.absolute(): each.stat() for each in (file, _name_lock(file))}
+            self._files = {each.absolute(): each.stat() for each in (file, name_lock(file))}
         except BaseException:
             self.close()
             raise
@@ -127,7 +104,7 @@ class Store:
         if path != MEMORY:
             file = Path(path).expanduser()
             copy.path = str(file)
-            if _is_there(file):
+            if is_there(file):
                 copy.save(dict(read_records(file)))
         return copy
 
@@ -149,9 +126,9 @@ class Store:
             ConfigurationError: They are none that were written here.
         """
         try:
-            return _load(self._database)
+            return load_records(self._database)
         except sqlite3.Error as exc:
-            raise _unusable(Path(self.path), exc) from exc
+            raise unusable(Path(self.path), exc) from exc
 
     def save(self, records: Mapping[str, bytes | None], *, last: bool = False) -> bool:
         """Write records in one transaction; None takes one away. Whether that was done.
@@ -163,7 +140,7 @@ class Store:
             records: By name.
             last: There is no next one, and nobody waits: wait for a lock even where that was done.
         """
-        patience = _BUSY_SECONDS if last else None
+        patience = BUSY_SECONDS if last else None
         return not records or self._attempt(lambda: self._save(records), patience)
 
     def check(self) -> str | None:
@@ -248,161 +225,6 @@ class Store:
             self._lock = None
 
 
-def read_records(path: Path) -> dict[str, bytes]:
-    """The records of a state that a server may hold.
-
-    Raises:
-        ConfigurationError: There is none, or it is no state.
-    """
-    if not _is_there(path):
-        raise ConfigurationError(f"STATE {path} is not there")
-    try:
-        with contextlib.closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
-        ) as database:
-            _check(database, path)
-            return _load(database)
-    except sqlite3.Error as exc:
-        raise _unusable(path, exc) from exc
-
-
-def _is_there(file: Path) -> bool:
-    try:
-        return file.exists()
-    except OSError as exc:  # its name is too long, or what is above it is closed to us
-        raise ConfigurationError(f"STATE {file} cannot be used: {exc.strerror}") from exc
-
-
-def is_held(path: Path | str) -> bool:
-    """Whether a server holds a state."""
-    file = Path(path).expanduser()
-    if path == MEMORY or sys.platform == "win32":
-        return False
-    try:
-        with _name_lock(file).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # there is none, or none that we may hold: others will say so
-    return False
-
-
-def _load(database: sqlite3.Connection) -> dict[str, bytes]:
-    # SQLite keeps whatever it is given in a column of any type.
-    records = dict(database.execute("SELECT name, record FROM credentials"))
-    if not all(isinstance(n, str) and isinstance(r, bytes) for n, r in records.items()):
-        raise sqlite3.DatabaseError(_MALFORMED)
-    return records
-
-
-def _hold(file: Path) -> IO[bytes] | None:
-    """Lock the state for this process, as long as the file that is given back is open."""
-    if not file.name:
-        raise ConfigurationError(f"STATE {file} is no file")
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.fdopen(os.open(_name_lock(file), os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-    except OSError as exc:
-        raise ConfigurationError(f"STATE {file} cannot be used: {exc.strerror}") from exc
-    try:
-        _lock(lock)
-    except OSError as exc:
-        lock.close()
-        if exc.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
-            raise ConfigurationError(f"STATE {file} cannot be locked: {exc.strerror}") from exc
-        raise StateHeldError(
-            f"STATE {file} is held by another server; stop that one, or give this one a state "
-            "of its own"
-        ) from exc
-    return lock
-
-
-def _lock(lock: IO[bytes]) -> None:
-    if sys.platform == "win32":
-        return
-    for _ in range(_LOCK_TRIES):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(_LOCK_PAUSE)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _name_lock(file: Path) -> Path:
-    return file.with_name(file.name + ".lock")
-
-
-def _open(file: Path) -> sqlite3.Connection:
-    try:
-        with _private_files():
-            database = sqlite3.connect(
-                file, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
-            )
-            try:
-                _check(database, file)
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = NORMAL")
-                database.executescript(_SCHEMA)
-                database.execute(f"PRAGMA application_id = {_APPLICATION}")
-                database.execute(f"PRAGMA user_version = {_VERSION}")
-            except BaseException:
-                database.close()
-                raise
-        file.chmod(0o600)
-    except (sqlite3.Error, OSError) as exc:
-        raise _unusable(file, exc) from exc
-    return database
-
-
-def _check(database: sqlite3.Connection, file: Path) -> None:
-    """See whether it is ours, and whole.
-
-    SQLite does not look by itself: a file that was cut off is read as if zeros stood in the rest of
-    its last page, so that accounts would be missing or be none, and nobody would be told. Looking
-    takes some milliseconds for thousands of accounts.
-
-    Raises:
-        ConfigurationError: It is not ours, or of another time.
-        sqlite3.Error: It is damaged.
-    """
-    (application,) = database.execute("PRAGMA application_id").fetchone()
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != _APPLICATION and (application or tables):
-        raise ConfigurationError(f"STATE {file} is a database of another program")
-    if version > _VERSION:
-        raise ConfigurationError(f"STATE {file} was written by a newer version of grokproto")
-    if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-        raise sqlite3.DatabaseError(_MALFORMED)
-
-
-@contextlib.contextmanager
-def _private_files() -> Iterator[None]:
-    """Make files that only the user may read; SQLite gives the files beside it the same mode."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
 def _is_lock(exc: Exception) -> bool:
     # The lower byte is the kind; what is above it says more.
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
-def damaged(path: Path | str, found: str) -> ConfigurationError:
-    """What there is to say of a state that is damaged."""
-    return ConfigurationError(
-        f"STATE {path} is damaged ({found}); put a copy of it in its place, or move it away"
-    )
-
-
-def _unusable(file: Path, exc: Exception) -> ConfigurationError:
-    text = str(exc)
-    if "not a database" in text:
-        return ConfigurationError(f"STATE {file} is no database; move it away, or name another")
-    if "malformed" in text:
-        return damaged(file, text)
-    return ConfigurationError(f"STATE {file} cannot be used: {text}")

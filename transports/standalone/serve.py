@@ -21,7 +21,7 @@ from ..logs import get_logger
 from ..loops.trio_loop import TRIO
 from ..pictures.desk import PictureDesk
 from ..pool.scheduler import Scheduler
-from ..pool.store import MEMORY
+from ..pool.state_file import MEMORY
 from ..pool.waiting import Waiting
 from ..server.listening import Listening
 from .process import call_on_signal, make_room
