@@ -58,6 +58,14 @@ def test_one_line_for_each_request(tmp_path: Path) -> None:
     assert '"hi"' not in log
 
 
+def log(script: str) -> str:
+    """What a program logs that has a process to itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stderr
+
+
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_mistake_is_found_in_either_form(form: str) -> None:
     """What other tests hold, that no mistake was made, they could not see if this failed."""
@@ -71,12 +79,10 @@ def test_mistake_is_found_in_either_form(form: str) -> None:
         "except KeyError as exc:\n"
         "    report_fault(exc)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    innocent, _, _ = done.stderr.partition("\n")
+    logged = log(script)
+    innocent, _, _ = logged.partition("\n")
     assert find_traceback(innocent) == ""
-    found = find_traceback(done.stderr)
+    found = find_traceback(logged)
     assert "KeyError" in found
     assert "status" not in found
 
@@ -100,13 +106,11 @@ def test_objects_show_what_their_repr_shows(form: str) -> None:
         "private = [request, Attrs('canary'), Data('canary'), Secret('canary')]\n"
         "get_logger().info('x', one=request, deep={'a': [(1, private)], request: private})\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stderr.count("https://a/") >= 4
-    assert "canary" not in done.stderr
+    logged = log(script)
+    assert logged.count("https://a/") >= 4
+    assert "canary" not in logged
     if form == "json":
-        line = json.loads(done.stderr)
+        line = json.loads(logged)
         request = line["one"]
         private = [request, "Attrs()", "Data()", line["deep"]["a"][0][1][3]]
         assert line["deep"] == {"a": [[1, private]], request: private}
@@ -120,10 +124,8 @@ def test_plain_values_are_written_as_they_are() -> None:
         "get_logger().info('x', values=values)\n"
         "get_logger().info('x', values=values, half='\\ud800')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    first, second = map(json.loads, done.stderr.splitlines())
+    logged = log(script)
+    first, second = map(json.loads, logged.splitlines())
     plain = [None, True, 1, -0.5, "caf\u00e9", [], {"a": {"1": 2}}]
     assert first["values"] == second["values"] == [*plain, "b'b'", "{3}", "KeyError('k')"]
     assert second["half"] == "\ud800"

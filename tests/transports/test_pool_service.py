@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import attrs
 import pytest
@@ -359,28 +359,35 @@ def test_pool_that_dies() -> None:
     with_fleet(check, "anna", concurrency=1)
 
 
+@contextlib.asynccontextmanager
+async def silent_pool() -> AsyncIterator[tuple[RemotePool, socket.socket]]:
+    """A worker's pool, and the far end of its wire, where nobody answers."""
+    near, far = socket.socketpair()
+    wire = Wire(near)
+    pool = RemotePool(wire)
+    with far, contextlib.closing(wire):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.run)
+            yield pool, far
+            nursery.cancel_scope.cancel()
+
+
 def test_pool_that_is_silent() -> None:
     async def main() -> None:
-        near, far = socket.socketpair()
-        wire = Wire(near)
-        pool = RemotePool(wire)
-        with far, contextlib.closing(wire):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(pool.run)
-                began = trio.current_time()
-                command = AcquireCredential("grok-3", began + 3.0)
-                event = await pool.acquire(command)
-                assert isinstance(event, NoCredential)
-                assert "does not answer" in event.message
-                assert event.silent
-                assert 3.0 + MARGIN <= trio.current_time() - began < 5.0 + MARGIN
-                far.sendall(encode(Granted(1, 9, "anna", "grok-3", False, {})) + b"\n")
-                lines = b""
-                while lines.count(b"\n") < 2:
-                    await trio.lowlevel.wait_readable(far)
-                    lines += far.recv(4096)
-                assert lines.splitlines()[1] == encode(GiveBack(9, Outcome.UNUSED))
-                nursery.cancel_scope.cancel()
+        async with silent_pool() as (pool, far):
+            began = trio.current_time()
+            command = AcquireCredential("grok-3", began + 3.0)
+            event = await pool.acquire(command)
+            assert isinstance(event, NoCredential)
+            assert "does not answer" in event.message
+            assert event.silent
+            assert 3.0 + MARGIN <= trio.current_time() - began < 5.0 + MARGIN
+            far.sendall(encode(Granted(1, 9, "anna", "grok-3", False, {})) + b"\n")
+            lines = b""
+            while lines.count(b"\n") < 2:
+                await trio.lowlevel.wait_readable(far)
+                lines += far.recv(4096)
+            assert lines.splitlines()[1] == encode(GiveBack(9, Outcome.UNUSED))
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
 
@@ -388,17 +395,11 @@ def test_pool_that_is_silent() -> None:
 @pytest.mark.parametrize("action", Action)
 def test_order_to_a_pool_that_is_silent(action: Action) -> None:
     async def main() -> None:
-        near, far = socket.socketpair()
-        wire = Wire(near)
-        pool = RemotePool(wire)
-        with far, contextlib.closing(wire):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(pool.run)
-                began = trio.current_time()
-                answer = await pool.administer(Order(action, "anna"))
-                assert "does not answer" in str(answer)
-                assert MARGIN <= trio.current_time() - began < 2.0 + MARGIN
-                nursery.cancel_scope.cancel()
+        async with silent_pool() as (pool, _):
+            began = trio.current_time()
+            answer = await pool.administer(Order(action, "anna"))
+            assert "does not answer" in str(answer)
+            assert MARGIN <= trio.current_time() - began < 2.0 + MARGIN
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
 
