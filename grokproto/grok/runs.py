@@ -124,6 +124,8 @@ class Mould:
         lines = b"\n".join(tokens)
         if not tokens or _LINES_ALIKE.fullmatch(lines) is None:
             return None
+        if lines.count(b"\n") != len(tokens) - 1:
+            return None  # one holds a line feed, which is no part of a string
         try:
             if b"\\" in lines:
                 text = _decode_text(b'"' + b"".join(tokens) + b'"')
@@ -131,8 +133,6 @@ class Mould:
             else:
                 text = lines.decode().replace("\n", "")
         except UnicodeDecodeError:
-            return None
-        if lines.count(b"\n") != len(tokens) - 1:
             return None
         return Run(tokens, text, self._thinking)
 

@@ -176,6 +176,15 @@ def test_surrogates_are_told_from_what_looks_like_them() -> None:
     ] == answer.Text("b")
 
 
+def test_line_feed_in_a_token_beside_escapes() -> None:
+    """It spoils its lines, and no others, however they are read."""
+    line = b'{"token":"a\\n"}\n'
+    data = line * 3 + b'{"token":"b\nc"}\n' + line * 3
+    whole = read([data], framed=True)
+    assert whole == read([data[i : i + 1] for i in range(len(data))], framed=True)
+    assert "".join(e.text for e in whole if isinstance(e, answer.Text)) == "a\n" * 6
+
+
 def test_objects_that_are_nested_too_deeply_spoil_their_line() -> None:
     deep = b'{"a":' * 1025 + b"1" + b"}" * 1025
     less = b'{"a":' * 1024 + b"1" + b"}" * 1024
